@@ -1,0 +1,1 @@
+"""Judges: does a text refuse or comply? Shared by refinement, self-generation and evaluation."""

@@ -1,0 +1,248 @@
+"""The one shape of a step: a folder with records, a summary, and a manifest written last.
+
+    with StepFolder(out, "refine", config, inputs={"data": data}, seed=seed) as step:
+        if step.finished:
+            return
+        journal = step.journal("records.jsonl", RefinedSample, key=lambda row: row.sample.id)
+        ...                                     # journal.add(row): on disk at once, resumable
+        step.finish(summary, records={"records.jsonl": rows})
+
+A folder without a manifest is not a result. What an interrupted step had done lies in a work
+folder named by the step's fingerprint (step, config, digests of the inputs, code, seed), so a
+restart with the same fingerprint goes on and one with another starts afresh.
+"""
+
+import fcntl
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from dgr import __version__
+from dgr.errors import UserError
+from dgr.files import (
+    canonical_json,
+    read_json,
+    sha256_file,
+    sha256_folder,
+    sha256_text,
+    unwritable,
+    write_json,
+    write_records,
+)
+
+MANIFEST = "manifest.json"
+SUMMARY = "summary.json"
+TIMING = "timing.json"
+WORK_ENV = "DGR_WORK"
+"""Environment variable that names a folder for unfinished work which outlives one attempt."""
+
+RowT = TypeVar("RowT", bound=BaseModel)
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Digest of the library's own source: a step is cached for the code that made it."""
+    root = Path(__file__).parent
+    sources = {
+        path.relative_to(root).as_posix(): sha256_file(path) for path in sorted(root.rglob("*.py"))
+    }
+    return sha256_text(canonical_json(sources))
+
+
+def input_digest(path: Path) -> str:
+    """Digest of a step's input: of its manifest when a step made it, else of its content."""
+    if (path / MANIFEST).is_file():
+        return manifest_digest(path)
+    if path.is_dir():
+        return sha256_folder(path)
+    if path.is_file():
+        return sha256_file(path)
+    raise UserError(f"{path} does not exist")
+
+
+def manifest_digest(folder: Path) -> str:
+    """The digest that stands for a finished step folder."""
+    return sha256_text(canonical_json(read_json(folder / MANIFEST)))
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check every file of a finished step against its manifest; the manifest is returned."""
+    if not (folder / MANIFEST).is_file():
+        raise UserError(
+            f"{folder} holds no {MANIFEST}: the step that writes it has not finished; run it again"
+        )
+    manifest: dict[str, Any] = read_json(folder / MANIFEST)
+    for name, digest in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(f"{path} is missing although {MANIFEST} lists it; run the step again")
+        if sha256_file(path) != digest:
+            raise UserError(f"{path} was changed after it was written; run the step again")
+    return manifest
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """The summary of a finished step."""
+    if not (folder / MANIFEST).is_file():
+        verify(folder)
+    summary: dict[str, Any] = read_json(folder / SUMMARY)
+    return summary
+
+
+class Journal(Generic[RowT]):
+    """Records that are on disk as soon as they are added, and found again after a crash."""
+
+    def __init__(self, path: Path, kind: type[RowT], key: Callable[[RowT], str]) -> None:
+        self._path, self._key = path, key
+        self.rows: dict[str, RowT] = {}
+        if path.is_file():
+            self._recover(kind)
+        self._file = path.open("ab")
+
+    def _recover(self, kind: type[RowT]) -> None:
+        """Keep the whole lines; a line cut by a crash is dropped and its row done again."""
+        data = self._path.read_bytes()
+        good = 0
+        for line in data.splitlines(keepends=True):
+            try:
+                row = kind.model_validate_json(line)
+            except ValidationError:
+                break
+            if not line.endswith(b"\n"):
+                break
+            self.rows[self._key(row)] = row
+            good += len(line)
+        if good < len(data):
+            os.truncate(self._path, good)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.rows
+
+    def add(self, row: RowT) -> None:
+        try:
+            self._file.write(row.model_dump_json().encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise unwritable(self._path, error) from error
+        self.rows[self._key(row)] = row
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class StepFolder:
+    """The output folder of one step, from the first record to the manifest."""
+
+    def __init__(
+        self,
+        out: Path,
+        step: str,
+        config: BaseModel,
+        inputs: Mapping[str, Path],
+        seed: int,
+    ) -> None:
+        self.out, self.step = out, step
+        self.identity: dict[str, Any] = {
+            "step": step,
+            "config": config.model_dump(mode="json"),
+            "inputs": {name: input_digest(path) for name, path in sorted(inputs.items())},
+            "version": __version__,
+            "code": code_digest(),
+            "seed": seed,
+        }
+        self.fingerprint = sha256_text(canonical_json(self.identity))[:20]
+        root = os.environ.get(WORK_ENV)
+        self.work = (Path(root) if root else out / ".work") / f"{step}-{self.fingerprint}"
+        self._started = time.time()
+        self._journals: list[Journal[Any]] = []
+        self._lock: int | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder already holds this very step, whole."""
+        if not (self.out / MANIFEST).is_file():
+            return False
+        manifest = verify(self.out)
+        return {name: manifest.get(name) for name in self.identity} == self.identity
+
+    def __enter__(self) -> "StepFolder":
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"{self.out} is a file; choose a folder for the step's output")
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+            self.out.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.work / ".lock", os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise unwritable(self.out, error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is running this very step ({self.step}) in {self.work}; "
+                "wait for it or stop it"
+            ) from None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for journal in self._journals:
+            journal.close()
+        if self._lock is not None:
+            os.close(self._lock)
+        if kind is None and (self.out / MANIFEST).is_file():
+            shutil.rmtree(self.work, ignore_errors=True)
+            if self.work.parent == self.out / ".work":
+                shutil.rmtree(self.work.parent, ignore_errors=True)
+
+    def journal(self, name: str, kind: type[RowT], key: Callable[[RowT], str]) -> Journal[RowT]:
+        """A resumable record of unfinished work, in the work folder."""
+        journal = Journal(self.work / name, kind, key)
+        self._journals.append(journal)
+        return journal
+
+    def finish(
+        self,
+        summary: Mapping[str, Any],
+        records: Mapping[str, Iterable[BaseModel]],
+    ) -> None:
+        """Write records and summary, then the manifest over every file of the folder."""
+        (self.out / MANIFEST).unlink(missing_ok=True)
+        for name, rows in records.items():
+            write_records(self.out / name, rows)
+        write_json(self.out / SUMMARY, summary)
+        write_json(
+            self.out / TIMING,
+            {
+                "started": self._started,
+                "seconds": round(time.time() - self._started, 3),
+                "peak_rss_mib": round(peak_rss_mib(), 1),
+            },
+        )
+        files = {
+            path.relative_to(self.out).as_posix(): sha256_file(path)
+            for path in sorted(self.out.rglob("*"))
+            if path.is_file() and self._is_result(path)
+        }
+        write_json(self.out / MANIFEST, {**self.identity, "files": files})
+
+    def _is_result(self, path: Path) -> bool:
+        """Times differ from run to run and unfinished work is no result."""
+        parts = path.relative_to(self.out).parts
+        return parts[0] != ".work" and parts not in ((TIMING,), (MANIFEST,))
+
+
+def peak_rss_mib() -> float:
+    """Peak resident memory of this process so far, in MiB (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
