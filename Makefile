@@ -1,0 +1,45 @@
+# Two commands do all the set-up on a machine with Python 3.11: `make demo` and `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Installs are pinned; DGR_PIP_FLAGS passes more options, for example another package index.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt $(DGR_PIP_FLAGS)
+
+.PHONY: help demo test lint check-pipelines nano clean
+
+help:  ## Say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+$(VENV)/.local: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV) (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP_INSTALL) --editable '.[local]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.local
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.local  ## Run the whole pipeline on the shipped model: refine, train, evaluate, gate
+	@$(BIN)/dgr run configs/nano.yaml
+
+test: $(VENV)/.dev lint check-pipelines  ## Lint, type-check and test
+	@$(BIN)/pytest
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+check-pipelines: $(VENV)/.dev  ## Fail if the compiled pipeline differs from its source
+	@$(BIN)/python -m pipelines.compile --check
+
+nano: $(VENV)/.local  ## Train the shipped model again from nothing (up to 90 minutes on 2 cores)
+	@$(BIN)/dgr nano train
+	@$(BIN)/dgr nano measure
+
+clean:  ## Remove what builds and runs made
+	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

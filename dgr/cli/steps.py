@@ -1,0 +1,216 @@
+"""Each step of the method alone: `dgr ingest`, `dgr refine`, ... on plain folders."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Config = Annotated[Path, typer.Argument(help="The run's YAML file; the step reads its section.")]
+Out = Annotated[Path, typer.Option(help="The step's output folder.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value.")]
+Data = Annotated[Path, typer.Option(help="Folder that `dgr ingest` wrote.")]
+Own = Annotated[Path, typer.Option(help="Folder that `dgr own` wrote.")]
+Refined = Annotated[Path | None, typer.Option(help="Folder that `dgr refine` wrote.")]
+Evaluations = Annotated[
+    list[str], typer.Option("--evaluation", help="NAME=FOLDER that `dgr evaluate` wrote.")
+]
+
+
+def attach(app: typer.Typer) -> None:
+    for command in (ingest, refine, own, arm, shift, masks, sft, evaluate, drift, gate):
+        app.command()(command)
+
+
+def ingest(config: Config, out: Out, overrides: Set = None) -> None:
+    """Read an external safety data set into canonical records."""
+    from dgr.config import load_run_config
+    from dgr.data import ingest as run
+
+    settings = load_run_config(config, overrides)
+    run(settings.data, out=out, seed=settings.seed)
+
+
+def refine(config: Config, data: Data, out: Out, overrides: Set = None) -> None:
+    """Let the target rewrite the safety data set into its own words."""
+    from dgr.config import load_run_config
+    from dgr.engines import resolve_model
+    from dgr.refine import refine as run
+
+    settings = load_run_config(config, overrides)
+    model = resolve_model(settings.model, settings.revision)
+    run(
+        settings.refine, engine=settings.engine, model=model, data=data, out=out, seed=settings.seed
+    )
+
+
+def own(config: Config, data: Data, out: Out, overrides: Set = None) -> None:
+    """Sample the target itself: reference completions, the harmless mix, its own refusals."""
+    from dgr.config import load_run_config
+    from dgr.engines import resolve_model
+    from dgr.own import sample_own
+
+    settings = load_run_config(config, overrides)
+    model = resolve_model(settings.model, settings.revision)
+    sample_own(
+        settings.own, engine=settings.engine, model=model, data=data, out=out, seed=settings.seed
+    )
+
+
+def arm(
+    config: Config,
+    name: Annotated[str, typer.Argument(help="The arm, for example dgr.")],
+    data: Data,
+    own: Own,
+    out: Out,
+    refined: Refined = None,
+    overrides: Set = None,
+) -> None:
+    """Build the training set of one arm."""
+    from dgr.arms import build_arm
+    from dgr.config import load_run_config
+
+    settings = load_run_config(config, overrides)
+    build_arm(
+        settings.arms,
+        arm=name,
+        data=data,
+        own=own,
+        refined=refined,
+        out=out,
+        seed=settings.seed,
+    )
+
+
+def shift(
+    config: Config, data: Data, own: Own, out: Out, refined: Refined = None, overrides: Set = None
+) -> None:
+    """Measure the distribution shift of the data sets before any training."""
+    from dgr.config import load_run_config
+    from dgr.engines import resolve_model
+    from dgr.shift import measure_shift
+
+    settings = load_run_config(config, overrides)
+    measure_shift(
+        settings.shift,
+        engine=settings.engine,
+        model=resolve_model(settings.model, settings.revision),
+        data=data,
+        refined=refined,
+        own=own,
+        out=out,
+        seed=settings.seed,
+    )
+
+
+Arm = Annotated[Path, typer.Option(help="Folder that `dgr arm` wrote.")]
+
+
+def masks(
+    config: Config,
+    arm: Arm,
+    rows: Annotated[int, typer.Option(min=1, help="How many rows to show.")] = 3,
+    overrides: Set = None,
+) -> None:
+    """Show tokens and label masks of an arm's first rows, before any training."""
+    from dgr.config import load_run_config
+    from dgr.engines import resolve_model
+    from dgr.sft import show_masks
+
+    settings = load_run_config(config, overrides)
+    model = resolve_model(settings.model, settings.revision)
+    print(show_masks(settings.sft, model=model, arm=arm, rows=rows))
+
+
+def sft(config: Config, arm: Arm, out: Out, overrides: Set = None) -> None:
+    """Fine-tune the target on an arm's training set."""
+    from dgr.config import load_run_config
+    from dgr.engines import resolve_model
+    from dgr.sft import train
+
+    settings = load_run_config(config, overrides)
+    model = resolve_model(settings.model, settings.revision)
+    train(settings.sft, model=model, arm=arm, out=out, seed=settings.seed)
+
+
+def evaluate(
+    config: Config,
+    out: Out,
+    model: Annotated[
+        str | None, typer.Option(help="Model to evaluate; the target itself if not given.")
+    ] = None,
+    overrides: Set = None,
+) -> None:
+    """Evaluate reasoning, harmful compliance and over-refusal of a model."""
+    from dgr.config import load_run_config
+    from dgr.engines import resolve_model
+    from dgr.evaluate import evaluate as run
+
+    settings = load_run_config(config, overrides)
+    folder = resolve_model(model or settings.model, None if model else settings.revision)
+    run(settings.evaluate, engine=settings.engine, model=folder, out=out, seed=settings.seed)
+
+
+def drift(
+    config: Config,
+    tuned: Annotated[
+        list[str], typer.Option("--tuned", help="NAME=FOLDER that `dgr sft` wrote; repeatable.")
+    ],
+    evaluation: Evaluations,
+    out: Out,
+    overrides: Set = None,
+) -> None:
+    """Measure how far tuned models drifted from the base, in words and in KL."""
+    from dgr.config import load_run_config
+    from dgr.engines import resolve_model
+    from dgr.shift import measure_drift
+
+    settings = load_run_config(config, overrides)
+    measure_drift(
+        settings.shift,
+        engine=settings.engine,
+        model=resolve_model(settings.model, settings.revision),
+        tuned=named_folders("--tuned", tuned),
+        evaluations=named_folders("--evaluation", evaluation),
+        out=out,
+        seed=settings.seed,
+    )
+
+
+def gate(
+    config: Config,
+    evaluation: Evaluations,
+    out: Out,
+    refined: Refined = None,
+    overrides: Set = None,
+) -> int:
+    """Decide whether the candidate may be registered; exit code 3 when it may not."""
+    from dgr.config import BASELINE, load_run_config
+    from dgr.files import read_json
+    from dgr.gate import gate as run
+
+    settings = load_run_config(config, overrides)
+    run(
+        settings.gate,
+        evaluations=named_folders("--evaluation", evaluation),
+        refined=refined,
+        candidate=settings.candidate,
+        baseline=BASELINE,
+        out=out,
+        seed=settings.seed,
+    )
+    verdict = read_json(out / "decision.json")["verdict"]
+    print(verdict)
+    return 0 if verdict == "passed" else 3
+
+
+def named_folders(flag: str, values: list[str]) -> dict[str, Path]:
+    """`NAME=FOLDER` pairs of a repeatable flag."""
+    from dgr.errors import UserError
+
+    folders: dict[str, Path] = {}
+    for value in values:
+        name, sign, folder = value.partition("=")
+        if not sign or not name or not folder:
+            raise UserError(f"{flag} {value}: write it as NAME=FOLDER")
+        folders[name] = Path(folder)
+    return folders

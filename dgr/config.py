@@ -1,0 +1,75 @@
+"""The config of a whole alignment run: one section a step, each the step's own model."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from dgr.arms.config import ArmsConfig
+from dgr.data.config import DataConfig
+from dgr.engines.config import EngineConfig
+from dgr.errors import UserError
+from dgr.evaluate.config import EvaluateConfig
+from dgr.gate.config import GatePolicy
+from dgr.own.config import OwnConfig
+from dgr.refine.config import RefineConfig
+from dgr.registry.config import RegistryConfig
+from dgr.settings import Settings, load_settings, parse_settings
+from dgr.sft.config import SftConfig
+from dgr.shift.config import ShiftConfig
+
+BASELINE = "base"
+
+
+class RunConfig(Settings):
+    """Everything that a run depends on, apart from the code and the files that it names."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    """Name of the run and of its folder: lower-case letters, digits and dashes."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything random."""
+    model: str
+    """The target: a local folder or a Hub id."""
+    revision: str | None = None
+    """Revision of a Hub model; pin it to a commit for runs that must repeat."""
+    candidate: str = "dgr"
+    """The arm that is registered when it passes the gate."""
+    engine: EngineConfig = EngineConfig()
+    data: DataConfig
+    refine: RefineConfig = RefineConfig()
+    own: OwnConfig = OwnConfig()
+    arms: ArmsConfig = ArmsConfig()
+    shift: ShiftConfig = ShiftConfig()
+    sft: SftConfig = SftConfig()
+    evaluate: EvaluateConfig
+    gate: GatePolicy = GatePolicy()
+    registry: RegistryConfig = RegistryConfig()
+
+    @model_validator(mode="after")
+    def _candidate_is_trained(self) -> "RunConfig":
+        if self.candidate not in self.arms.arms:
+            raise ValueError(
+                f"candidate '{self.candidate}' is not among the arms {list(self.arms.arms)}"
+            )
+        return self
+
+
+def load_run_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read a run's YAML file and apply `section.key=value` overrides (values are YAML)."""
+    if not overrides:
+        return load_settings(RunConfig, path)
+    import yaml
+
+    value: Any = load_settings(RunConfig, path).model_dump(mode="json")
+    for override in overrides:
+        dotted, sign, text = override.partition("=")
+        if not sign:
+            raise UserError(f"--set {override}: write it as section.key=value")
+        *sections, last = dotted.split(".")
+        target = value
+        for section in sections:
+            target = target.get(section) if isinstance(target, dict) else None
+        if not isinstance(target, dict) or last not in target:
+            raise UserError(f"--set {override}: the config has no field {dotted}")
+        target[last] = yaml.safe_load(text)
+    return parse_settings(RunConfig, value, f"{path} with --set")
