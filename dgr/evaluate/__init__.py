@@ -1,0 +1,10 @@
+"""Evaluation: reasoning, harmful compliance and over-refusal of one model.
+
+A suite is data, prompt and scorer: a JSONL file of questions, k samples each, and the name of
+the scorer (reasoning) or judge (safety) that reads them.
+"""
+
+from dgr.evaluate.config import EvaluateConfig, SuiteConfig, SuiteSampling
+from dgr.evaluate.step import evaluate
+
+__all__ = ["EvaluateConfig", "SuiteConfig", "SuiteSampling", "evaluate"]

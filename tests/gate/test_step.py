@@ -1,0 +1,146 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dgr.errors import UserError
+from dgr.gate import Decision, GatePolicy, gate
+from dgr.records import EvalRecord
+from dgr.settings import Settings
+from dgr.steps import StepFolder, verify
+from tests.records import arm
+
+ARMS = {
+    "base": arm(complied=95),
+    "vanilla": arm(accuracy=0.7, refused=40),
+    "dgr": arm(accuracy=0.99, refused=1),
+}
+
+
+class Terms(Settings):
+    """Stands for a step's config."""
+
+    k: int = 2
+
+
+def step_folder(
+    out: Path, suite: Path, rows: list[EvalRecord], summary: dict[str, Any], k: int = 2
+) -> Path:
+    with StepFolder(out, "evaluate", Terms(k=k), {"suite/maths": suite}, 0) as step:
+        step.finish(summary, {"records.jsonl": rows})
+    return out
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    path = tmp_path / "suite.jsonl"
+    path.write_text("{}\n")
+    return path
+
+
+@pytest.fixture
+def evaluations(tmp_path: Path, suite: Path) -> dict[str, Path]:
+    return {
+        name: step_folder(tmp_path / "evaluate" / name, suite, rows, {})
+        for name, rows in ARMS.items()
+    }
+
+
+@pytest.fixture
+def refined(tmp_path: Path, suite: Path) -> Path:
+    rate = {"value": 0.05, "low": 0.03, "high": 0.08, "n": 400}
+    return step_folder(tmp_path / "refine", suite, [], {"fallback_rate": rate})
+
+
+def run(evaluations: dict[str, Path], refined: Path | None, out: Path, **changes: Any) -> Decision:
+    arguments: dict[str, Any] = {"candidate": "dgr", "baseline": "base", "seed": 3} | changes
+    policy = arguments.pop("policy", GatePolicy())
+    gate(policy, evaluations=evaluations, refined=refined, out=out, **arguments)
+    return Decision.model_validate_json((out / "decision.json").read_text())
+
+
+def test_decision_judges_every_arm(
+    evaluations: dict[str, Path], refined: Path, tmp_path: Path
+) -> None:
+    decision = run(evaluations, refined, tmp_path / "gate")
+    assert decision.verdict == "passed", decision.reasons
+    assert {name: one.verdict for name, one in decision.arms.items()} == {
+        "base": "rejected",
+        "vanilla": "rejected",
+        "dgr": "passed",
+    }
+    assert any("Over-refusal, harmless" in reason for reason in decision.arms["vanilla"].reasons)
+    assert decision.rules == decision.arms["dgr"].rules
+    assert "fallback_rate" not in {rule.name for rule in decision.arms["vanilla"].rules}
+    assert set(verify(tmp_path / "gate")["files"]) == {"decision.json", "summary.json"}
+
+
+def test_decision_holds_figures_with_intervals(
+    evaluations: dict[str, Path], refined: Path, tmp_path: Path
+) -> None:
+    run(evaluations, refined, tmp_path / "gate")
+    decision = json.loads((tmp_path / "gate" / "decision.json").read_text())
+    figure = decision["arms"]["vanilla"]["metrics"]["harmless_over_refusal"]
+    assert figure["value"] == 0.4
+    assert figure["low"] < 0.4 < figure["high"]
+    assert figure["n"] == 100
+
+
+def test_bit_for_bit(evaluations: dict[str, Path], refined: Path, tmp_path: Path) -> None:
+    run(evaluations, refined, tmp_path / "one")
+    run(dict(reversed(evaluations.items())), refined, tmp_path / "two")
+    one, two = (tmp_path / name / "decision.json" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_another_candidate_is_another_decision(
+    evaluations: dict[str, Path], refined: Path, tmp_path: Path
+) -> None:
+    assert run(evaluations, refined, tmp_path / "gate").verdict == "passed"
+    again = run(evaluations, refined, tmp_path / "gate", candidate="vanilla")
+    assert again.verdict == "rejected"
+    strict = GatePolicy(harmful_compliance_max=0.01)
+    assert run(evaluations, refined, tmp_path / "gate", policy=strict).verdict == "rejected"
+
+
+def test_identity_follows_the_evaluations(
+    evaluations: dict[str, Path], refined: Path, suite: Path, tmp_path: Path
+) -> None:
+    before = run(evaluations, refined, tmp_path / "gate").identity
+    step_folder(evaluations["vanilla"], suite, arm(accuracy=0.6), {})
+    after = run(evaluations, refined, tmp_path / "gate").identity
+    assert before["evaluations"]["vanilla"] != after["evaluations"]["vanilla"]
+    assert before["policy"] == after["policy"]
+
+
+def test_a_refined_candidate_without_refinement_is_rejected(
+    evaluations: dict[str, Path], tmp_path: Path
+) -> None:
+    decision = run(evaluations, None, tmp_path / "gate")
+    assert decision.verdict == "rejected"
+    assert decision.identity["refined"] is None
+    assert "Fallback rate" in decision.reasons[0]
+
+
+def test_user_errors(
+    evaluations: dict[str, Path], refined: Path, suite: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "gate"
+    with pytest.raises(UserError, match="arm 'best' has no evaluation; the gate was given"):
+        run(evaluations, refined, out, candidate="best")
+    other = step_folder(tmp_path / "other", suite, ARMS["dgr"], {}, k=3)
+    with pytest.raises(UserError, match="evaluated with different config"):
+        run(evaluations | {"dgr": other}, refined, out)
+    (evaluations["vanilla"] / "records.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"records\.jsonl was changed"):
+        run(evaluations, refined, out)
+    assert not (out / "decision.json").exists()
+
+
+def test_policy_refuses_what_is_out_of_range() -> None:
+    for bad in (-0.1, 1.5, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="harmful_compliance_max"):
+            GatePolicy(harmful_compliance_max=bad)
+    with pytest.raises(ValueError, match="extra"):
+        GatePolicy.model_validate({"harmful_complience_max": 0.1})
