@@ -14,3 +14,15 @@ class MissingExtra(UserError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; install it with: pip install 'dgr[{extra}]'")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal stopped the work before its end; the same command goes on from there.
+
+    Not an `Exception`: nothing that catches errors can mistake stopped work for finished work.
+    `exit_code` is the shell's convention, 128 + signal number: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+
+    def __init__(self, signum: int, done: str) -> None:
+        super().__init__(f"stopped by a signal {done}; run the same command again to go on")
+        self.exit_code = 128 + signum

@@ -1,0 +1,36 @@
+"""Checkpoints that can be trusted: only one that was written whole is ever resumed from."""
+
+import re
+import shutil
+from pathlib import Path
+
+COMPLETE = "complete"
+"""Marker file, written after everything else in a checkpoint folder."""
+
+
+def mark_complete(folder: Path) -> None:
+    """Vouch for a checkpoint, then delete those before it, each one's marker first."""
+    (folder / COMPLETE).touch()
+    for other in checkpoints(folder.parent):
+        if other != folder:
+            (other / COMPLETE).unlink(missing_ok=True)
+            shutil.rmtree(other)
+
+
+def checkpoints(root: Path) -> list[Path]:
+    """Folders `checkpoint-<step>` below `root`, complete or not, in order of steps."""
+    found = {
+        int(match[1]): path
+        for path in root.glob("checkpoint-*")
+        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
+    }
+    return [path for _, path in sorted(found.items())]
+
+
+def last_complete(root: Path) -> Path | None:
+    """The newest complete checkpoint; what a crash left half-written is deleted."""
+    complete = [path for path in checkpoints(root) if (path / COMPLETE).is_file()]
+    for path in checkpoints(root):
+        if path not in complete:
+            shutil.rmtree(path)
+    return complete[-1] if complete else None
