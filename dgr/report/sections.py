@@ -200,7 +200,7 @@ def level_tables(run: Run) -> list[Cells]:
     ]
 
 
-PARTS = ("trace", "answer", "completion")
+PARTS = ("trace", "answer")
 SETS = {
     "original": "External",
     "refined": "Refined",
@@ -211,19 +211,27 @@ SETS = {
 
 def shift_panels(run: Run) -> list[Panel]:
     """Shift before training, for trace and answer apart."""
-    sets = _mapping(run.step("shift").summary.get("sets"))
+    sets = _shift_sets(run)
     unit = "nats a token above the target's own text"
     panels = _set_panels(sets, "nll", "NLL under the target", "nats a token")
     panels += _set_panels(sets, "shift", "NLL shift", unit)
     return panels + _set_panels(sets, "embedding_shift", "Embedding shift", "1 - cosine")
 
 
+def _shift_sets(run: Run) -> dict[str, Any]:
+    """The sets that shift was measured on, from the external one to the target's own."""
+    found = _mapping(run.step("shift").summary.get("sets"))
+    return {
+        name: found[name] for name in [*SETS, *sorted(found.keys() - SETS.keys())] if name in found
+    }
+
+
 def _set_panels(sets: Mapping[str, Any], measure: str, title: str, note: str) -> list[Panel]:
     panels = []
-    for part in PARTS[:2]:
+    for part in PARTS:
         figures = {
             SETS.get(name, name): figure
-            for name in sorted(sets, key=lambda name: ([*SETS, name].index(name), name))
+            for name in sets
             for figure in _estimates(_mapping(sets[name]).get(measure), part)
         }
         if figures:
@@ -235,7 +243,7 @@ def drift_panels(run: Run) -> list[Panel]:
     """Drift after training, arm by arm."""
     arms = _mapping(run.step("drift").summary.get("arms"))
     panels = []
-    for part in PARTS[:2]:
+    for part in PARTS:
         figures = _by_arm(arms, ("kl",), part)
         note = "nats a token, along the base's own reasoning"
         panels += _drift_panel(f"KL drift, {part}", note, figures, run.candidate)
@@ -270,14 +278,18 @@ def _estimates(value: Any, part: str) -> Iterable[Estimate]:
 def length_tables(run: Run) -> list[Cells]:
     """Lengths of training sets and of what the arms say, in tokens."""
     tables = []
-    sets = _mapping(run.step("shift").summary.get("sets"))
-    for part in PARTS[:2]:
+    sets = _shift_sets(run)
+    for part in PARTS:
         rows = [
             (SETS.get(name, name), *_length_cells(_mapping(values).get("length"), part))
             for name, values in sets.items()
         ]
         if rows:
-            tables.append(Cells(("Set", "p10", "Median", "p90", "Mean"), tuple(rows), part))
+            tables.append(
+                Cells(
+                    ("Set", "p10", "Median", "p90", "Mean"), tuple(rows), f"Training sets, {part}"
+                )
+            )
     arms = {arm: step.summary.get("lengths") for arm, step in run.arms_of("evaluate").items()}
     for kind in KINDS:
         found = {arm: _mapping(_mapping(value).get(kind)) for arm, value in arms.items()}
@@ -289,7 +301,7 @@ def length_tables(run: Run) -> list[Cells]:
         ]
         if rows:
             header = ("Arm", "p25", "Median", "p75", "p95", "Longest")
-            tables.append(Cells(header, tuple(rows), f"completions, {kind}"))
+            tables.append(Cells(header, tuple(rows), f"Completions, {kind}"))
     return tables
 
 

@@ -94,7 +94,7 @@ def test_every_section_has_its_content(whole: Page) -> None:
         "Training loss",
         "Peak memory, MiB",
         "torch: 2.13.0",
-        "completions, reasoning",
+        "Completions, reasoning",
     ):
         assert words in whole.text, words
     assert "incomplete" not in whole.text
