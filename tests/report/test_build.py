@@ -59,6 +59,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("whole"))
 
 
+@pytest.fixture
+def own_run(run: Path, tmp_path: Path) -> Path:
+    """A copy of the run that a test may spoil."""
+    return Path(shutil.copytree(run, tmp_path / "demo"))
+
+
 @pytest.fixture(scope="module")
 def whole(run: Path) -> Page:
     return page(run, run.parent / "report.html")
@@ -136,9 +142,9 @@ def test_hostile_text_is_shown_as_text(run: Path, whole: Page) -> None:
     assert "[U+202E]gnp.exe[U+202C] שלום مرحبا [U+0000][U+001B][31m" in whole.text
 
 
-def test_hostile_names_everywhere(tmp_path: Path) -> None:
+def test_hostile_names_everywhere(own_run: Path, tmp_path: Path) -> None:
     """Arm, family, reason, version and status are text from files as well."""
-    run = make_run(tmp_path)
+    run = own_run
     evil = "<script>a</script>\u202e"
     decision = json.loads((run / "decision.json").read_text())
     decision["arms"][evil] = decision["arms"]["vanilla"] | {"reasons": [evil]}
@@ -169,9 +175,9 @@ def test_rejection_is_told_first(tmp_path: Path) -> None:
     assert "the upper bound 41.0 % exceeds the limit of 10.0 %" in found.text[:1500]
 
 
-def test_every_missing_part_is_survived_and_named(tmp_path: Path) -> None:
+def test_every_missing_part_is_survived_and_named(own_run: Path, tmp_path: Path) -> None:
     """The report of a run that died anywhere is made, and says what is missing."""
-    run = make_run(tmp_path)
+    run = own_run
     (run / "decision.json").unlink()
     (run / "gate" / "decision.json").unlink()
     parts = ["gate", "drift", "evaluate/dgr", "sft/dgr", "arms/dgr", "shift", "own", "refine"]
@@ -201,8 +207,8 @@ def test_final_status_of_a_failed_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("garbage", ["", "{", "[]", "null", '{"verdict": "passed"}', '{"arms": 3}'])
-def test_broken_files_count_as_missing(tmp_path: Path, garbage: str) -> None:
-    run = make_run(tmp_path)
+def test_broken_files_count_as_missing(own_run: Path, tmp_path: Path, garbage: str) -> None:
+    run = own_run
     for name in ("decision.json", "gate/decision.json", "run.json", "shift/summary.json"):
         (run / name).write_text(garbage)
     (run / "refine" / "records.jsonl").write_text(garbage + "\n")
@@ -211,8 +217,8 @@ def test_broken_files_count_as_missing(tmp_path: Path, garbage: str) -> None:
     assert "Shift was not measured." in found.text
 
 
-def test_an_unfinished_step_is_not_shown_as_a_result(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
+def test_an_unfinished_step_is_not_shown_as_a_result(own_run: Path, tmp_path: Path) -> None:
+    run = own_run
     (run / "shift" / "manifest.json").unlink()
     found = page(run, tmp_path / "report.html")
     assert "Shift was not measured." in found.text
