@@ -67,8 +67,9 @@ def decide(
 ) -> ArmVerdict:
     """Judge `candidate` against `baseline` (the model before alignment).
 
-    `refinement` is the summary of the refinement that the arm was trained on; None where there is
-    none, which fails the fallback rule of an arm in `policy.refined_arms`. `seed` is that of the
+    `refinement` holds the `fallback_rate` (an Estimate or its JSON) of the refinement that the arm
+    was trained on; None where there is none, which fails the fallback rule of an arm in
+    `policy.refined_arms`. `seed` is that of the
     bootstrap. A missing or unknown figure, too few questions, a repeated record, and questions
     that are not the baseline's own fail the rules that stand on them.
     """
@@ -190,7 +191,7 @@ def _too_few(policy: GatePolicy, records: Sequence[EvalRecord]) -> str | None:
 
 
 def fallback_figures(refinement: Mapping[str, Any] | None) -> dict[str, Estimate]:
-    """The fallback rate in a refinement's summary; none where it holds none that can be read."""
+    """The fallback rate among a refinement's figures; none where it cannot be read."""
     try:
         return {"fallback_rate": Estimate.model_validate((refinement or {})["fallback_rate"])}
     except (KeyError, TypeError, ValidationError):

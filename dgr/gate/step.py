@@ -8,8 +8,9 @@ from dgr.errors import UserError
 from dgr.files import canonical_json, read_records, sha256_text, write_json
 from dgr.gate.config import GatePolicy
 from dgr.gate.decide import ArmVerdict, Outcome, Rule, decide
-from dgr.records import EvalRecord, Record
-from dgr.steps import MANIFEST, StepFolder, manifest_digest, summary_of, verify
+from dgr.records import EvalRecord, Record, RefinedSample
+from dgr.stats import Estimate, proportion
+from dgr.steps import MANIFEST, StepFolder, manifest_digest, verify
 
 DECISION = "decision.json"
 
@@ -62,7 +63,7 @@ def gate(
             arm: list(read_records(folder / "records.jsonl", EvalRecord))
             for arm, folder in sorted(evaluations.items())
         }
-        refinement = summary_of(refined) if refined is not None else None
+        refinement = refinement_figures(refined) if refined is not None else None
         arms = {
             arm: decide(
                 policy,
@@ -89,6 +90,21 @@ def gate(
         write_json(out / DECISION, decision)
         verdicts = {arm: verdict.verdict for arm, verdict in arms.items()}
         step.finish({"verdict": decision.verdict, "arms": verdicts}, records={})
+
+
+def refinement_figures(refined: Path) -> dict[str, Estimate]:
+    """`fallback_rate`: share of components (of those that had a text) that no candidate replaced.
+
+    The two components of a row are clustered, as they were made from one another.
+    """
+    verify(refined)
+    rows = read_records(refined / "records.jsonl", RefinedSample)
+    return {
+        "fallback_rate": proportion(
+            [float(part.text is None) for part in (row.trace, row.answer) if part.original.strip()]
+            for row in rows
+        )
+    }
 
 
 def check_comparable(evaluations: Mapping[str, Path], baseline: str) -> None:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 
 from dgr.errors import UserError
 from dgr.gate import Decision, GatePolicy, gate
-from dgr.records import EvalRecord
+from dgr.records import Record, RefinedSample, Refinement, Sample
 from dgr.settings import Settings
 from dgr.steps import StepFolder, verify
 from tests.records import arm
@@ -25,11 +26,27 @@ class Terms(Settings):
 
 
 def step_folder(
-    out: Path, suite: Path, rows: list[EvalRecord], summary: dict[str, Any], k: int = 2
+    out: Path, suite: Path, rows: Sequence[Record], summary: dict[str, Any], k: int = 2
 ) -> Path:
     with StepFolder(out, "evaluate", Terms(k=k), {"suite/maths": suite}, 0) as step:
         step.finish(summary, {"records.jsonl": rows})
     return out
+
+
+def refinements(count: int, failed: int, trace: str = "a thought") -> list[RefinedSample]:
+    """So many rows, the first of which have an answer that was not replaced."""
+
+    def part(original: str, works: bool) -> Refinement:
+        return Refinement(original=original, text="mine" if works else None, candidates=1, tokens=5)
+
+    return [
+        RefinedSample(
+            sample=Sample(id=str(index), question="q", trace=trace, answer="no"),
+            trace=part(trace, works=bool(trace)),
+            answer=part("no", works=index >= failed),
+        )
+        for index in range(count)
+    ]
 
 
 @pytest.fixture
@@ -49,8 +66,7 @@ def evaluations(tmp_path: Path, suite: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def refined(tmp_path: Path, suite: Path) -> Path:
-    rate = {"value": 0.05, "low": 0.03, "high": 0.08, "n": 400}
-    return step_folder(tmp_path / "refine", suite, [], {"fallback_rate": rate})
+    return step_folder(tmp_path / "refine", suite, refinements(100, failed=4), {})
 
 
 def run(evaluations: dict[str, Path], refined: Path | None, out: Path, **changes: Any) -> Decision:
@@ -121,6 +137,20 @@ def test_a_refined_candidate_without_refinement_is_rejected(
     assert decision.verdict == "rejected"
     assert decision.identity["refined"] is None
     assert "Fallback rate" in decision.reasons[0]
+
+
+def test_fallback_rate_counts_components_that_had_a_text(
+    evaluations: dict[str, Path], suite: Path, tmp_path: Path
+) -> None:
+    for trace, rate in (("a thought", 0.2), ("", 0.4)):
+        refined = step_folder(tmp_path / "refine", suite, refinements(50, 20, trace), {})
+        decision = run(evaluations, refined, tmp_path / "gate")
+        figure = decision.arms["dgr"].metrics["fallback_rate"]
+        assert figure.value == pytest.approx(rate)
+        assert figure.n == 50
+        assert decision.verdict == "rejected"
+    empty = step_folder(tmp_path / "empty", suite, [], {})
+    assert run(evaluations, empty, tmp_path / "gate").verdict == "rejected"
 
 
 def test_user_errors(

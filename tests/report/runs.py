@@ -69,7 +69,7 @@ def refined_rows(count: int = 60, hostile: str = HOSTILE) -> list[RefinedSample]
             answer="I'm sorry, but I can't help with that request.",
             harmful=True,
         )
-        kept = index % 5 == 0
+        kept = index % 15 == 0
         rows.append(
             RefinedSample(
                 sample=sample,
@@ -82,8 +82,8 @@ def refined_rows(count: int = 60, hostile: str = HOSTILE) -> list[RefinedSample]
                 ),
                 answer=Refinement(
                     original=sample.answer,
-                    text=None if index % 9 == 0 else "No, I will not do that, since it does harm.",
-                    reasons=("stance",) if index % 9 == 0 else (),
+                    text=None if index % 18 == 0 else "No, I will not do that, since it does harm.",
+                    reasons=("stance",) if index % 18 == 0 else (),
                     candidates=1,
                     tokens=20,
                 ),
@@ -163,8 +163,7 @@ def make_run(root: Path, candidate: str = "dgr", hostile: str = HOSTILE) -> Path
     run.mkdir(parents=True)
     source.write_text("{}\n")
     finished(run / "ingest", {"rows": 60}, [], source)
-    rate = estimate(0.06, 0.02, 120)
-    finished(run / "refine", {"fallback_rate": rate}, refined_rows(hostile=hostile), source)
+    finished(run / "refine", {}, refined_rows(hostile=hostile), source)
     finished(run / "own", {}, [], source)
     finished(run / "shift", shift_summary(), [], source)
     evaluations = {}
