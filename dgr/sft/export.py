@@ -3,10 +3,11 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dgr.files import read_json, write_text
+from dgr.files import read_json, unwritable, write_text
 
 COPIED = (
     "config.json",
@@ -50,3 +51,23 @@ def save_adapter(model: Any, base: Path, folder: Path) -> None:
     config["base_model_name_or_path"] = base.resolve().name
     config["target_modules"] = sorted(config["target_modules"])  # peft writes a set, in any order
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn a full disk or a read-only folder, met while weights are written, into a `UserError`.
+
+    safetensors and torch hide the operating system's error in the text of their own.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    except SafetensorError as error:
+        raise unwritable(folder, OSError(str(error))) from error
+    except RuntimeError as error:
+        if "PytorchStreamWriter" not in str(error):
+            raise
+        raise unwritable(folder, OSError(str(error))) from error

@@ -116,7 +116,7 @@ def _train(
     seed: int,
 ) -> list[dict[str, float]]:
     """Train, and leave the results in `work / RESULT`; the log entries are returned."""
-    from dgr.sft.export import save_adapter, save_model
+    from dgr.sft.export import save_adapter, save_model, writing
     from dgr.sft.training import fit, load_for_training, quiet
 
     result = work / RESULT
@@ -133,12 +133,13 @@ def _train(
             checkpoints=work / "checkpoints",
             seed=seed,
         )
-        if config.method == "lora":
-            save_adapter(trained, base, result / "adapter")
-            # Merged in float32: the sum is rounded once, to the dtype of the base.
-            trained = trained.float().merge_and_unload() if config.merge else None
-        if trained is not None:
-            save_model(trained, base, result / "model", stored)
+        with writing(result):
+            if config.method == "lora":
+                save_adapter(trained, base, result / "adapter")
+                # Merged in float32: the sum is rounded once, to the dtype of the base.
+                trained = trained.float().merge_and_unload() if config.merge else None
+            if trained is not None:
+                save_model(trained, base, result / "model", stored)
     return log
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
@@ -27,10 +26,10 @@ from trl.trainer.sft_config import SFTConfig as TrlConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 from dgr.errors import Interrupted, UserError
-from dgr.files import unwritable
 from dgr.progress import Progress
 from dgr.sft.checkpoints import last_complete, mark_complete
 from dgr.sft.config import SftConfig
+from dgr.sft.export import writing
 from dgr.sft.rows import EncodedRow
 from dgr.sft.signals import StopRequest, stop_request
 
@@ -50,16 +49,8 @@ class _Trainer(SFTTrainer):
         return 0
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(str(self.args.output_dir))
-        try:
+        with writing(Path(str(self.args.output_dir))):
             super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
-        except OSError as error:
-            raise unwritable(folder, error) from error
-        except (SafetensorError, RuntimeError) as error:
-            # Both libraries hide the operating system's error in the text of their own.
-            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-                raise
-            raise unwritable(folder, OSError(None, str(error))) from error
 
 
 class _Watch(TrainerCallback):

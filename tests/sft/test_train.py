@@ -1,6 +1,8 @@
 """Real training of a tiny random model."""
 
 import json
+import resource
+import shutil
 from itertools import pairwise
 
 import pytest
@@ -115,6 +117,29 @@ def test_the_merged_model_equals_base_plus_adapter(lora, tiny_model):
     assert not torch.allclose(merged, plain, atol=1e-3)
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_half_precision_base_is_trained_in_float32_and_saved_as_it_was(
+    tiny_model, arm, tmp_path, method
+):
+    half = shutil.copytree(tiny_model, tmp_path / "half")
+    load(tiny_model).to(torch.bfloat16).save_pretrained(half)
+    config = CONFIG.model_copy(update={"method": method, "max_steps": 3})
+    train(config, model=half, arm=arm, out=tmp_path / "out", seed=0)
+    tuned = weights(tmp_path / "out/model")
+    assert {tensor.dtype for tensor in tuned.values()} == {torch.bfloat16}
+    assert any(not torch.equal(tuned[name], tensor) for name, tensor in weights(half).items())
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_bfloat16_and_gradient_checkpointing_train_as_well(full, tiny_model, arm, tmp_path, method):
+    options = {"method": method, "dtype": "bfloat16", "gradient_checkpointing": True}
+    train(CONFIG.model_copy(update=options), model=tiny_model, arm=arm, out=tmp_path, seed=0)
+    losses = [row.loss for row in read_records(tmp_path / "records.jsonl", TrainStep)]
+    exact = next(read_records(full / "records.jsonl", TrainStep)).loss
+    assert losses[0] == pytest.approx(exact, rel=0.01)
+    assert losses[-1] < losses[0]
+
+
 def test_an_adapter_names_no_path_of_this_machine(lora, tiny_model):
     assert str(tiny_model.parent) not in (lora / "adapter" / "adapter_config.json").read_text()
 
@@ -197,10 +222,7 @@ def test_an_empty_arm_and_a_too_great_max_length(tiny_model, arm, tmp_path):
 
 
 def test_a_broken_loss_is_an_error_not_a_model(tiny_model, arm, tmp_path):
-    broken = tmp_path / "model"
-    broken.mkdir()
-    for path in tiny_model.iterdir():
-        (broken / path.name).write_bytes(path.read_bytes())
+    broken = shutil.copytree(tiny_model, tmp_path / "model")
     poison(broken)
     with pytest.raises(UserError, match=r"the training loss is nan at step 1; lower"):
         train(CONFIG, model=broken, arm=arm, out=tmp_path / "out", seed=0)
@@ -216,6 +238,22 @@ def poison(folder):
     tensors[name] = tensors[name].clone()
     tensors[name][0] = float("nan")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 50])
+def test_a_full_disk_is_told_in_one_sentence(tiny_model, arm, tmp_path, checkpoint_every):
+    """A limit on the size of files stands in for the disk; writes fail the same way."""
+    config = CONFIG.model_copy(update={"checkpoint_every": checkpoint_every, "max_steps": 2})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"^cannot write .*free some space"):
+            train(config, model=tiny_model, arm=arm, out=tmp_path / "out", seed=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "out/manifest.json").exists()
+    train(config, model=tiny_model, arm=arm, out=tmp_path / "out", seed=0)
+    assert (tmp_path / "out/model/model.safetensors").is_file()
 
 
 def test_special_token_text_in_a_row_stays_text(tiny_model):
