@@ -1,16 +1,18 @@
 """Fine-tune the target on one arm's rows."""
 
+import importlib.util
 import shutil
 from pathlib import Path
 from typing import Any
 
-from dgr.errors import UserError
+from dgr.errors import MissingExtra, UserError
 from dgr.files import read_records
 from dgr.records import Record, TrainingRow
 from dgr.sft.config import SftConfig
 from dgr.sft.order import total_steps, training_order
 from dgr.sft.rows import EncodedRow, encode_rows, longest
 from dgr.steps import MANIFEST, StepFolder, verify
+from dgr.thinking import load_chat
 
 RESULT = "result"
 """Folder of finished but unpublished results in the work folder."""
@@ -40,6 +42,7 @@ def train(config: SftConfig, *, model: Path, arm: Path, out: Path, seed: int) ->
     bytes, stopped or not. Raises `UserError` for a row that does not fit (`on_long_row: fail`),
     an empty set or a broken loss, and `Interrupted` after SIGTERM or Ctrl-C.
     """
+    _require_packages()
     with StepFolder(out, "sft", config, {"model": model, "arm": arm}, seed) as step:
         if step.finished:
             return
@@ -74,10 +77,14 @@ def show_masks(config: SftConfig, *, model: Path, arm: Path, rows: int) -> str:
     return "\n\n".join([*(render(row, tokenizer) for row in encoded[:rows]), foot]) + "\n"
 
 
+def _require_packages() -> None:
+    for package in ("torch", "transformers", "peft", "trl"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra(package, "train")
+
+
 def _rows(config: SftConfig, model: Path, arm: Path) -> tuple[Any, list[EncodedRow], list[str]]:
     """The tokenizer, the rows that fit, and the ids of those dropped."""
-    from dgr.thinking import load_chat
-
     verify(arm)
     chat = load_chat(model, config.thinking)
     limit = _limit(config, model)
@@ -93,7 +100,11 @@ def _limit(config: SftConfig, model: Path) -> int | None:
     """Most tokens a row may have; None for an architecture without a bound."""
     from transformers import AutoConfig
 
-    settings = AutoConfig.from_pretrained(model, local_files_only=True).get_text_config()
+    try:
+        settings = AutoConfig.from_pretrained(model, local_files_only=True).get_text_config()
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the model in {model} cannot be loaded: {reason}") from None
     context: int | None = getattr(settings, "max_position_embeddings", None)
     if config.max_length is None or context is None:
         return config.max_length or context

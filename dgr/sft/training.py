@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
@@ -25,6 +26,7 @@ from transformers.utils import logging as _logging
 from trl.trainer.sft_config import SFTConfig as TrlConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
+from dgr.engines.memory import keep_freed_memory
 from dgr.errors import Interrupted, UserError
 from dgr.progress import Progress
 from dgr.sft.checkpoints import last_complete, mark_complete
@@ -92,7 +94,17 @@ def load_for_training(config: SftConfig, folder: Path) -> tuple[Any, torch.dtype
     Weights that are trained are float32, whatever the base is stored in: steps of a small
     learning rate vanish in bfloat16. A base under LoRA is frozen and stays in the forward's dtype.
     """
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True)
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype="auto",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the model in {folder} cannot be loaded: {reason}") from None
     stored = model.dtype
     frozen_in_half = config.method == "lora" and use_bfloat16(config)
     model.to(torch.bfloat16 if frozen_in_half else torch.float32)
@@ -224,6 +236,7 @@ def use_bfloat16(config: SftConfig) -> bool:
 def quiet(threads: int | None) -> Iterator[None]:
     """Run the block with this many CPU threads (None: torch's own choice) and without the
     libraries' progress bars and advice."""
+    keep_freed_memory()
     library: Any = _logging  # transformers does not type it
     before = torch.get_num_threads()
     verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dgr.engines import EngineConfig, load_engine
-from dgr.engines.base import Engine, ScoreRequest
+from dgr.engines.base import ScoreRequest
 from dgr.errors import UserError
 from dgr.files import read_records
 from dgr.progress import Progress
@@ -24,9 +24,11 @@ from dgr.records import Component, EvalRecord, Finish, Record
 from dgr.shift.config import EmbeddingConfig, ShiftConfig
 from dgr.shift.encoders import distances, load_encoder
 from dgr.shift.estimates import Floats, TokenMeans, draw, length_distribution, shared_edges
+from dgr.shift.fitting import that_fit
 from dgr.shift.sets import PARTS
 from dgr.stats import Estimate, mean
 from dgr.steps import StepFolder, verify
+from dgr.thinking import load_chat
 
 BASE = "base"
 """The name under which the untuned model's evaluation is given."""
@@ -80,10 +82,11 @@ def measure_drift(
         outputs = {arm: _samples(evaluations[arm]) for arm in (BASE, *tuned)}
         gaps = _gaps(config.embedding, outputs, seed)
         models = {arm: _model(folder) for arm, folder in tuned.items()}
-        loaded = load_engine(engine, model)
-        divergences = _divergences(loaded, models, outputs[BASE], config.kl.max_items, seed)
+        requests = _requests(outputs[BASE], config.kl.max_items, seed)
+        divergences, too_long = _divergences(engine, model, models, requests)
         rows = list(_rows(outputs, gaps, divergences))
-        step.finish(_summary(config, outputs, rows, seed), {"records.jsonl": rows})
+        summary = {**_summary(config, outputs, rows, seed), "too_long": too_long}
+        step.finish(summary, {"records.jsonl": rows})
 
 
 def _check_arms(tuned: Mapping[str, Path], evaluations: Mapping[str, Path]) -> None:
@@ -152,14 +155,16 @@ def _kinds(samples: Samples) -> list[str]:
     return list(dict.fromkeys(records[0].kind for records in samples.values()))
 
 
-Divergences = dict[tuple[str, Item], Mapping[Component, Floats]]
-"""Arm and item -> KL a token, by part."""
+Divergences = dict[tuple[str, str], Mapping[Component, Floats]]
+"""Arm and key of an item -> KL a token, by part."""
 
 
-def _divergences(
-    engine: Engine, models: Mapping[str, Path], base: Samples, most: int | None, seed: int
-) -> Divergences:
-    """KL of each tuned model from the base along the base's first sample of each item.
+def _key(item: Item) -> str:
+    return "/".join(item)
+
+
+def _requests(base: Samples, most: int | None, seed: int) -> list[ScoreRequest]:
+    """The base's first sample of each reasoning question.
 
     A sample that was cut at the token limit has no end to score and is left out.
     """
@@ -168,21 +173,32 @@ def _divergences(
         for item, records in base.items()
         if records[0].kind == "reasoning" and records[0].finish is Finish.STOP
     ]
-    items = draw(items, most, seed)
-    requests = [
-        ScoreRequest(str(number), record.question, record.trace, record.answer)
-        for number, record in enumerate(base[item][0] for item in items)
+    first = {item: base[item][0] for item in draw(items, most, seed)}
+    return [
+        ScoreRequest(_key(item), record.question, record.trace, record.answer)
+        for item, record in first.items()
     ]
+
+
+def _divergences(
+    config: EngineConfig, model: Path, tuned: Mapping[str, Path], requests: list[ScoreRequest]
+) -> tuple[Divergences, int]:
+    """KL of each tuned model from the base, and how many texts do not fit the context."""
+    if not requests:
+        return {}, 0
+    engine = load_engine(config, model)
+    chat = load_chat(model, config.thinking)
+    requests, too_long = that_fit(chat, engine.context_length, requests)
     result: Divergences = {}
-    with Progress("compare", len(models) * len(items), "completions") as progress:
-        for arm, folder in models.items():
+    with Progress("compare", len(tuned) * len(requests), "completions") as progress:
+        for arm, folder in tuned.items():
             for found in engine.compare(folder, requests):
-                result[arm, items[int(found.key)]] = {
+                result[arm, found.key] = {
                     Component.TRACE: np.asarray(found.trace, dtype=float),
                     Component.ANSWER: np.asarray(found.answer, dtype=float),
                 }
                 progress.advance()
-    return result
+    return result, len(too_long)
 
 
 def _rows(
@@ -191,7 +207,7 @@ def _rows(
     for arm, samples in outputs.items():
         for item, records in samples.items():
             for part in Component:
-                kl = divergences.get((arm, item), {}).get(part)
+                kl = divergences.get((arm, _key(item)), {}).get(part)
                 distance = gaps.get((arm, item, part))
                 if kl is None and distance is None:
                     continue

@@ -11,6 +11,7 @@ shift is 1 - cosine between a row's text and the target's own (the measure of SD
 2402.13669). Closing tags belong to their part: see `dgr.engines.base.Score`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from dgr.records import Component, OwnSample, Record, RefinedSample, Sample
 from dgr.shift.config import EmbeddingConfig, ShiftConfig
 from dgr.shift.encoders import distances, load_encoder
 from dgr.shift.estimates import Floats, TokenMeans, draw, length_distribution, shared_edges
+from dgr.shift.fitting import that_fit
 from dgr.shift.sets import (
     PARTS,
     Set,
@@ -37,6 +39,7 @@ from dgr.shift.sets import (
 )
 from dgr.stats import mean
 from dgr.steps import StepFolder, verify
+from dgr.thinking import ChatFormat, load_chat
 
 Scores = dict[Set, dict[str, Score]]
 Distances = dict[tuple[Set, str, Component], float]
@@ -81,10 +84,15 @@ def measure_shift(
         for folder in (data, own, *([refined] if refined else [])):
             verify(folder)
         texts, counts = _texts(config, data, refined, own, seed)
-        scores = _score(load_engine(engine, model), texts)
+        chat = load_chat(model, engine.thinking)
+        scores, too_long = _score(load_engine(engine, model), chat, texts)
         gaps = _distances(config.embedding, texts, seed)
         records = list(_records(texts, scores, gaps))
-        summary = {**_summary(config, texts, scores, gaps, seed), **counts}
+        summary = {
+            **_summary(config, texts, scores, gaps, seed),
+            **counts,
+            "too_long": too_long,
+        }
         step.finish(summary, {"records.jsonl": records})
 
 
@@ -105,21 +113,31 @@ def _texts(
     return texts, {"rows": len(samples), "rows_drawn": len(drawn), "own_cut": cut}
 
 
-def _score(engine: Engine, texts: Mapping[Set, Texts]) -> Scores:
-    """Token log-probabilities of every text. Nothing is journalled: scoring is one forward pass,
-    and equal batches give equal bytes when the step starts again."""
-    requests = [
-        ScoreRequest(f"{name}/{key}", text.question, text.trace, text.answer)
-        for name, rows in texts.items()
-        for key, text in rows.items()
-    ]
+def _score(
+    engine: Engine, chat: ChatFormat, texts: Mapping[Set, Texts]
+) -> tuple[Scores, dict[str, int]]:
+    """Token log-probabilities of every text that fits the context; how many of each set do not.
+
+    Nothing is journalled: scoring is one forward pass, and equal batches give equal bytes when
+    the step starts again.
+    """
+    requests, too_long = that_fit(
+        chat,
+        engine.context_length,
+        (
+            ScoreRequest(f"{name}/{key}", text.question, text.trace, text.answer)
+            for name, rows in texts.items()
+            for key, text in rows.items()
+        ),
+    )
     scores: Scores = {name: {} for name in texts}
     with Progress("score", len(requests), "completions") as progress:
         for score in engine.score(requests):
             name, _, key = score.key.partition("/")
             scores[Set(name)][key] = score
             progress.advance()
-    return scores
+    left_out = Counter(request.key.partition("/")[0] for request in too_long)
+    return scores, {name.value: left_out[name.value] for name in texts}
 
 
 def _distances(config: EmbeddingConfig, texts: Mapping[Set, Texts], seed: int) -> Distances:

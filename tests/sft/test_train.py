@@ -7,13 +7,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from dgr.thinking import load_chat
 
 from dgr.errors import UserError
 from dgr.files import read_json, read_records
 from dgr.sft import SftConfig, TrainStep, show_masks, train
 from dgr.sft.order import training_order
 from dgr.sft.rows import IGNORED, encode_row
+from dgr.thinking import load_chat
 from tests.sft.conftest import ROWS, write_arm
 
 CONFIG = SftConfig(
@@ -205,6 +205,15 @@ def test_nothing_is_truncated(tiny_model, tmp_path):
     step = next(read_records(tmp_path / "out/records.jsonl", TrainStep))
     with torch.no_grad():
         assert step.loss == pytest.approx(completion_loss(load(tiny_model), [encoded]), rel=1e-5)
+
+
+def test_a_model_folder_that_is_not_whole(tiny_model, arm, tmp_path):
+    for name, missing in (("a", "config.json"), ("b", "model.safetensors")):
+        folder = shutil.copytree(tiny_model, tmp_path / name)
+        (folder / missing).unlink()
+        with pytest.raises(UserError, match=r"the model in .* cannot be loaded"):
+            train(CONFIG, model=folder, arm=arm, out=tmp_path / f"out-{name}", seed=0)
+        assert not (tmp_path / f"out-{name}/model").exists()
 
 
 def test_an_empty_arm_and_a_too_great_max_length(tiny_model, arm, tmp_path):

@@ -29,17 +29,19 @@ def measure(config, model, tmp_path, *, data, own_rows, refined_rows=None, seed=
     return read_json(out / "summary.json"), list(read_records(out / "records.jsonl", ShiftRow))
 
 
-def by_hand(model, tokenizer, chat, sample):
+def by_hand(model, chat, sample):
     """(trace NLL, trace tokens, answer NLL, answer tokens) from one bare forward pass."""
     prompt = list(chat.prompt_ids(sample.question))
-    completion = list(chat.completion_ids(sample.trace, sample.answer))
+    trace, answer = chat.completion_parts(sample.trace, sample.answer)
+    completion = trace + answer
     with torch.no_grad():
         logits = model(torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
     nll = [
         -float(logits[len(prompt) + position - 1, token])
         for position, token in enumerate(completion)
     ]
-    end = completion.index(tokenizer.convert_tokens_to_ids("</think>")) + 1
+    end = len(trace)
+    assert trace.count(chat.close_id) == 1  # the tag's text in a row is no tag
     return sum(nll[:end]), end, sum(nll[end:]), len(nll) - end
 
 
@@ -48,7 +50,7 @@ def bare(tiny_model, chat):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
-    return lambda sample: by_hand(model, chat.tokenizer, chat, sample)
+    return lambda sample: by_hand(model, chat, sample)
 
 
 def test_nll_by_hand_part_by_part_special_token_text_included(tiny_model, bare, tmp_path):
@@ -154,6 +156,17 @@ def test_without_a_single_own_sample_shift_is_unknown_not_zero(tiny_model, tmp_p
     assert summary["sets"]["original"]["embedding_shift"]["trace"] == unknown
     assert summary["sets"]["original"]["nll"]["trace"]["n"] == 6
     assert summary["sets"]["own"]["length"]["trace"] == {"n": 0}
+
+
+def test_a_row_beyond_the_context_is_left_out_whole_and_counted(tiny_model, tmp_path):
+    data = [*SAMPLES, SAMPLES[0].model_copy(update={"id": "long", "trace": "box " * 1_000})]
+    own_rows = [own(row, trace="Short.") for row in data]
+    summary, records = measure(NO_ENCODER, tiny_model, tmp_path, data=data, own_rows=own_rows)
+    assert summary["too_long"] == {"original": 1, "own": 0}
+    assert summary["sets"]["original"]["nll"]["completion"]["n"] == 6
+    assert summary["sets"]["own"]["nll"]["completion"]["n"] == 7
+    assert summary["sets"]["original"]["shift"]["completion"]["n"] == 6
+    assert ("original", "long") not in {(row.set, row.id) for row in records}
 
 
 def test_lengths_stand_beside_every_set(tiny_model, bare, tmp_path):
