@@ -76,7 +76,7 @@ def measure_drift(
         **{f"evaluation/{arm}": folder for arm, folder in evaluations.items()},
     }
     _check_arms(tuned, evaluations)
-    with StepFolder(out, "drift", config, inputs, seed) as step:
+    with StepFolder(out, "drift", config, inputs, seed, engine) as step:
         if step.finished:
             return
         outputs = {arm: _samples(evaluations[arm]) for arm in (BASE, *tuned)}

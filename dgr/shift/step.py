@@ -23,7 +23,7 @@ from dgr.engines.base import Engine, Score, ScoreRequest
 from dgr.errors import UserError
 from dgr.files import read_records
 from dgr.progress import Progress
-from dgr.records import Component, OwnSample, Record, RefinedSample, Sample
+from dgr.records import Component, OwnPurpose, OwnSample, Record, RefinedSample, Sample
 from dgr.shift.config import EmbeddingConfig, ShiftConfig
 from dgr.shift.encoders import distances, load_encoder
 from dgr.shift.estimates import Floats, TokenMeans, draw, length_distribution, shared_edges
@@ -78,7 +78,7 @@ def measure_shift(
     and answer apart and for NLL together. A figure without rows is null with n = 0.
     """
     inputs = {"model": model, "data": data, "own": own, **({"refined": refined} if refined else {})}
-    with StepFolder(out, "shift", config, inputs, seed) as step:
+    with StepFolder(out, "shift", config, inputs, seed, engine) as step:
         if step.finished:
             return
         for folder in (data, own, *([refined] if refined else [])):
@@ -103,14 +103,23 @@ def _texts(
     samples = list(read_records(data / "records.jsonl", Sample))
     if not samples:
         raise UserError(f"{data / 'records.jsonl'} is empty; there is nothing to measure")
-    drawn = draw(samples, config.max_rows, seed)
+    own_rows = list(read_records(own / "records.jsonl", OwnSample))
+    drawn = _draw(samples, own_rows, config.max_rows, seed)
     texts = {Set.ORIGINAL: original_texts(drawn)}
     ids = list(texts[Set.ORIGINAL])
     if refined is not None:
         rows = read_records(refined / "records.jsonl", RefinedSample)
         texts[Set.REFINED] = refined_texts(rows, ids)
-    texts[Set.OWN], cut = own_texts(read_records(own / "records.jsonl", OwnSample), ids)
+    texts[Set.OWN], cut = own_texts(own_rows, ids)
     return texts, {"rows": len(samples), "rows_drawn": len(drawn), "own_cut": cut}
+
+
+def _draw(samples: list[Sample], own: list[OwnSample], most: int | None, seed: int) -> list[Sample]:
+    """At most `most` rows; those with a reference sample, which alone can be paired, first."""
+    referenced = {row.id for row in own if row.purpose is OwnPurpose.REFERENCE}
+    first = draw([row for row in samples if row.id in referenced], most, seed)
+    left = None if most is None else most - len(first)
+    return first + draw([row for row in samples if row.id not in referenced], left, seed)
 
 
 def _score(

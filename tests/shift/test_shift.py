@@ -194,6 +194,15 @@ def test_max_rows_and_the_seed_decide_which_rows(tiny_model, tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_rows_that_can_be_paired_are_drawn_first(tiny_model, tmp_path):
+    config = NO_ENCODER.model_copy(update={"max_rows": 3})
+    summary, _ = measure(
+        config, tiny_model, tmp_path, data=SAMPLES, own_rows=[own(row) for row in SAMPLES[3:5]]
+    )
+    assert summary["sets"]["original"]["nll"]["trace"]["n"] == 3
+    assert summary["sets"]["original"]["shift"]["trace"]["n"] == 2
+
+
 def test_an_empty_set_and_an_unfinished_step(tiny_model, tmp_path):
     with pytest.raises(UserError, match="is empty; there is nothing to measure"):
         measure(NO_ENCODER, tiny_model, tmp_path, data=[], own_rows=[])
