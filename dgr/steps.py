@@ -148,11 +148,13 @@ class StepFolder:
         config: BaseModel,
         inputs: Mapping[str, Path],
         seed: int,
+        engine: BaseModel | None = None,
     ) -> None:
         self.out, self.step = out, step
         self.identity: dict[str, Any] = {
             "step": step,
             "config": config.model_dump(mode="json"),
+            "engine": engine.model_dump(mode="json") if engine else None,
             "inputs": {name: input_digest(path) for name, path in sorted(inputs.items())},
             "version": __version__,
             "code": code_digest(),
@@ -167,10 +169,11 @@ class StepFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the folder already holds this very step, whole."""
-        if not (self.out / MANIFEST).is_file():
+        """Whether the folder already holds this very step, whole and unchanged."""
+        try:
+            manifest = verify(self.out)
+        except UserError:
             return False
-        manifest = verify(self.out)
         return {name: manifest.get(name) for name in self.identity} == self.identity
 
     def __enter__(self) -> "StepFolder":

@@ -1,7 +1,6 @@
 """`dgr nano`: make the small model that ships with the project, from nothing."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 

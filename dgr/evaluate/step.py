@@ -47,7 +47,7 @@ def evaluate(
     """
     inputs = {"model": model} | {f"suite/{suite.name}": suite.path for suite in config.suites}
     tasks = list(plan(config, seed))
-    with StepFolder(out, "evaluate", config, inputs=inputs, seed=seed) as step:
+    with StepFolder(out, "evaluate", config, inputs=inputs, seed=seed, engine=engine) as step:
         if step.finished:
             return
         journal = step.journal("records.jsonl", EvalRecord, key=record_key)

@@ -1,0 +1,33 @@
+"""The config of the arms."""
+
+from typing import Literal, get_args
+
+from pydantic import Field, field_validator
+
+from dgr.settings import Settings
+
+Arm = Literal["vanilla", "dgr", "dgr-drop", "vanilla-length-matched", "self-generated"]
+ARMS: tuple[str, ...] = get_args(Arm)
+
+
+class ArmsConfig(Settings):
+    """Which arms are trained, each with the same budget."""
+
+    arms: tuple[Arm, ...] = Field(default=("vanilla", "dgr"), min_length=1)
+    """`vanilla`: the external set as it is. `dgr`: refined, the original where that failed.
+    `dgr-drop`: refined, rows dropped where that failed. `vanilla-length-matched`: the external
+    set cut to the lengths of the refined one. `self-generated`: the target's own refusals."""
+    harmless_mix: float = Field(default=0.0, ge=0, le=10)
+    """Rows of the harmless mix, as a share of the safety rows; the same rows in every arm."""
+
+    @field_validator("arms")
+    @classmethod
+    def _named_once(cls, arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
+        if len(set(arms)) < len(arms):
+            raise ValueError("an arm is named twice")
+        return arms
+
+
+def needs_refinement(arm: str) -> bool:
+    """Whether the arm's rows come from refined samples."""
+    return arm in ("dgr", "dgr-drop", "vanilla-length-matched")

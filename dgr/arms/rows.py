@@ -1,0 +1,115 @@
+"""The safety rows of each arm, and the mix that all of them share."""
+
+import random
+import re
+from collections.abc import Iterable, Sequence
+
+from dgr.errors import UserError
+from dgr.records import Origin, OwnPurpose, OwnSample, RefinedSample, Sample, TrainingRow
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+
+
+def vanilla(samples: Iterable[Sample]) -> list[TrainingRow]:
+    return [_row(sample, sample.trace, sample.answer, Origin.EXTERNAL) for sample in samples]
+
+
+def dgr(refined: Iterable[RefinedSample]) -> list[TrainingRow]:
+    """Refined components; a component that failed keeps its original (the paper's fallback)."""
+    return [_refined_row(row) for row in refined]
+
+
+def dgr_drop(refined: Iterable[RefinedSample]) -> list[TrainingRow]:
+    """Refined components; a row with a component that failed is dropped."""
+    rows = map(_refined_row, refined)
+    return [row for row in rows if row.origin is Origin.REFINED]
+
+
+def length_matched(refined: Iterable[RefinedSample]) -> list[TrainingRow]:
+    """The original texts, each cut to the length of the refined one.
+
+    A control: rewriting also shortens, and what shortening alone does must be known. Texts are
+    cut after the last sentence that ends within the refined text's characters, after the first
+    sentence at the earliest; a text that is shorter anyway stays.
+    """
+    return [
+        _row(
+            row.sample,
+            cut(row.sample.trace, _length(row.trace.text, row.sample.trace)),
+            cut(row.sample.answer, _length(row.answer.text, row.sample.answer)),
+            Origin.EXTERNAL,
+        )
+        for row in refined
+    ]
+
+
+def self_generated(samples: Sequence[Sample], own: Iterable[OwnSample]) -> list[TrainingRow]:
+    """The target's own refusals on the bare prompt, and on harmless prompts its own answers."""
+    harmless = {sample.id for sample in samples if sample.harmful is False}
+    return [
+        own_row(row, role="safety")
+        for row in own
+        if row.kept
+        and (
+            row.purpose is OwnPurpose.REFUSAL
+            or (row.purpose is OwnPurpose.REFERENCE and row.id in harmless)
+        )
+    ]
+
+
+def harmless_mix(own: Iterable[OwnSample], count: int, seed: int) -> list[TrainingRow]:
+    """A seeded choice of the kept mix samples, the same for every arm."""
+    kept = [row for row in own if row.purpose is OwnPurpose.MIX and row.kept]
+    if len(kept) < count:
+        raise UserError(
+            f"arms.harmless_mix asks for {count:,} rows and {len(kept):,} are there; "
+            "add prompts to own.mix or lower arms.harmless_mix"
+        )
+    chosen = random.Random(f"{seed}/mix").sample(range(len(kept)), count)
+    return [own_row(kept[place], role="mix") for place in sorted(chosen)]
+
+
+def own_row(row: OwnSample, role: str) -> TrainingRow:
+    return TrainingRow(
+        id=f"{role}-{row.purpose.value}-{row.id}",
+        question=row.question,
+        trace=row.trace,
+        answer=row.answer,
+        harmful=row.harmful,
+        origin=Origin.OWN,
+        role=role,
+    )
+
+
+def cut(text: str, length: int) -> str:
+    """Whole sentences of `text` within `length` characters, one at least."""
+    ends = [match.start() for match in _SENTENCE_END.finditer(text)] + [len(text)]
+    within = [end for end in ends if end <= length]
+    return text[: within[-1] if within else ends[0]]
+
+
+def _length(refined: str | None, original: str) -> int:
+    return len(original if refined is None else refined)
+
+
+def _refined_row(row: RefinedSample) -> TrainingRow:
+    trace, answer = row.trace.text, row.answer.text
+    refined = [text is not None for text in (trace, answer)]
+    origin = Origin.REFINED if all(refined) else Origin.MIXED if any(refined) else Origin.EXTERNAL
+    return _row(
+        row.sample,
+        row.sample.trace if trace is None else trace,
+        row.sample.answer if answer is None else answer,
+        origin,
+    )
+
+
+def _row(sample: Sample, trace: str, answer: str, origin: Origin) -> TrainingRow:
+    return TrainingRow(
+        id=sample.id,
+        question=sample.question,
+        trace=trace,
+        answer=answer,
+        harmful=sample.harmful,
+        origin=origin,
+    )
