@@ -8,10 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from dgr.data.config import DataConfig
-from dgr.files import first_problem
 from dgr.records import Sample
 
 Row = Mapping[str, Any]
@@ -28,10 +25,7 @@ def read_row(row: Any, number: int, config: DataConfig) -> Sample:
     """The canonical sample of the `number`-th row (from 1)."""
     if not isinstance(row, Mapping):
         raise RowError("the row", "not a JSON object of fields and values")
-    try:
-        sample = FORMATS[config.format](row, config)
-    except ValidationError as error:  # text that no file can hold, such as half a surrogate pair
-        raise RowError(*first_problem(error).split(": ", 1)) from None
+    sample = FORMATS[config.format](row, config)
     origin = [source_name(config.source), sample.source]
     return sample.model_copy(
         update={
@@ -116,11 +110,11 @@ def plain(row: Row, config: DataConfig) -> Sample:
     """`question`, `trace`, `answer`; `id`, `category` and `harmful` where there are any."""
     trace = row.get("trace", "")
     if not isinstance(trace, str):
-        raise RowError("trace", "not a text")
+        raise RowError("trace", f"{type(trace).__name__} instead of a text")
     return Sample(
         id=_optional(row, "id"),
         question=_text(row, "question"),
-        trace=trace,
+        trace=_unicode("trace", trace),
         answer=_text(row, "answer"),
         category=_category(row),
         harmful=_flag(row, "harmful"),
@@ -159,12 +153,21 @@ def _text(row: Row, field: str) -> str:
         raise RowError(field, f"{type(value).__name__} instead of a text")
     if not value.strip():
         raise RowError(field, "empty")
-    return value.strip()
+    return _unicode(field, value.strip())
 
 
 def _optional(row: Row, field: str) -> str:
     value = row.get(field)
-    return "" if value is None else str(value)
+    return "" if value is None else _unicode(field, str(value))
+
+
+def _unicode(field: str, text: str) -> str:
+    """JSON can spell half a surrogate pair, which no UTF-8 file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RowError(field, "holds half a surrogate pair, which is no Unicode text") from None
+    return text
 
 
 def _flag(row: Row, field: str) -> bool | None:
@@ -185,9 +188,9 @@ def _category(row: Row) -> str:
         try:
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return str(value)
+            return _unicode("category", value)
     if isinstance(value, Mapping):
         value = [name for name, holds in value.items() if holds]
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return _unicode("category", ", ".join(map(str, value)))
     return _optional(row, "category")
