@@ -13,12 +13,12 @@ from dgr.engines.base import Completion, Engine, Request, Sampling
 from dgr.errors import UserError
 from dgr.evaluate.config import EvaluateConfig, SuiteConfig
 from dgr.evaluate.suites import read_suite
-from dgr.files import canonical_json, sha256_text
 from dgr.judges import load_judge, load_scorer
 from dgr.judges.base import Stance
 from dgr.metrics import KINDS, levels, metrics
 from dgr.progress import Progress
 from dgr.records import EvalItem, EvalRecord, Finish
+from dgr.seeds import derive
 from dgr.steps import Journal, StepFolder
 
 Score = Callable[[EvalItem, Completion], dict[str, Any]]
@@ -68,7 +68,7 @@ def plan(config: EvaluateConfig, seed: int) -> Iterable[Task]:
                     key=_key(suite.name, index, item.id),
                     question=item.question,
                     trace="" if config.empty_trace else None,
-                    seed=request_seed(seed, suite.name, item.id, index),
+                    seed=derive(seed, suite.name, item.id, index),
                 )
                 yield Task(suite, item, index, request, score)
 
@@ -80,11 +80,6 @@ def _key(suite: str, sample: int, item: str) -> str:
 
 def record_key(record: EvalRecord) -> str:
     return _key(record.suite, record.sample, record.item)
-
-
-def request_seed(seed: int, suite: str, item: str, sample: int) -> int:
-    """63 bits that hang on nothing but the run's seed and the record's identity."""
-    return int(sha256_text(canonical_json([seed, suite, item, sample]))[:16], 16) >> 1
 
 
 def sample(engine: Engine, tasks: list[Task], journal: Journal[EvalRecord]) -> None:
