@@ -16,9 +16,11 @@ class ArmsConfig(Settings):
     arms: tuple[Arm, ...] = Field(default=("vanilla", "dgr"), min_length=1)
     """`vanilla`: the external set as it is. `dgr`: refined, the original where that failed.
     `dgr-drop`: refined, rows dropped where that failed. `vanilla-length-matched`: the external
-    set cut to the lengths of the refined one. `self-generated`: the target's own refusals."""
-    harmless_mix: float = Field(default=0.0, ge=0, le=10)
-    """Rows of the harmless mix, as a share of the safety rows; the same rows in every arm."""
+    set cut to the lengths of the refined one. `self-generated`: the target's own refusals, and its
+    own answers to the harmless prompts. Harmless rows are rewritten as all others are."""
+    harmless_mix: float = Field(default=0.0, ge=0, le=10, allow_inf_nan=False)
+    """Rows of the harmless mix, as a share of the rows of the data set; the same rows in every
+    arm."""
 
     @field_validator("arms")
     @classmethod

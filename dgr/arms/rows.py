@@ -11,6 +11,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 def vanilla(samples: Iterable[Sample]) -> list[TrainingRow]:
+    """The external set as it is, its harmless rows included."""
     return [_row(sample, sample.trace, sample.answer, Origin.EXTERNAL) for sample in samples]
 
 
@@ -21,16 +22,16 @@ def dgr(refined: Iterable[RefinedSample]) -> list[TrainingRow]:
 
 def dgr_drop(refined: Iterable[RefinedSample]) -> list[TrainingRow]:
     """Refined components; a row with a component that failed is dropped."""
-    rows = map(_refined_row, refined)
-    return [row for row in rows if row.origin is Origin.REFINED]
+    return [_refined_row(row) for row in refined if None not in (row.trace.text, row.answer.text)]
 
 
 def length_matched(refined: Iterable[RefinedSample]) -> list[TrainingRow]:
     """The original texts, each cut to the length of the refined one.
 
-    A control: rewriting also shortens, and what shortening alone does must be known. Texts are
-    cut after the last sentence that ends within the refined text's characters, after the first
-    sentence at the earliest; a text that is shorter anyway stays.
+    A control: rewriting also shortens, and what shortening alone does must be known. Row by row
+    and part by part, a text is cut after the last sentence that ends within as many characters as
+    the `dgr` arm's text has, after the first sentence at the earliest. So a text that is shorter
+    anyway stays, and so does one whose rewrite failed, as `dgr` trains on it whole.
     """
     return [
         _row(
@@ -43,16 +44,23 @@ def length_matched(refined: Iterable[RefinedSample]) -> list[TrainingRow]:
     ]
 
 
-def self_generated(samples: Sequence[Sample], own: Iterable[OwnSample]) -> list[TrainingRow]:
-    """The target's own refusals on the bare prompt, and on harmless prompts its own answers."""
-    harmless = {sample.id for sample in samples if sample.harmful is False}
+def self_generated(samples: Sequence[Sample], own: Sequence[OwnSample]) -> list[TrainingRow]:
+    """The target's own refusals, trained on the bare prompt, and on prompts that it was not asked
+    to refuse because they are harmless its own answers (ThinkSafe's recipe).
+
+    Raises `UserError` when no refusal was sampled though prompts are not known to be harmless.
+    """
+    asked = {row.id for row in own if row.purpose is OwnPurpose.REFUSAL}
+    if not asked and any(sample.harmful is not False for sample in samples):
+        raise UserError("arm self-generated needs the target's own refusals; set own.refusal: true")
+    answered = {sample.id for sample in samples if not sample.harmful} - asked
     return [
-        own_row(row, role="safety")
+        own_row(row, row.id, role="safety")
         for row in own
         if row.kept
         and (
             row.purpose is OwnPurpose.REFUSAL
-            or (row.purpose is OwnPurpose.REFERENCE and row.id in harmless)
+            or (row.purpose is OwnPurpose.REFERENCE and row.id in answered)
         )
     ]
 
@@ -66,12 +74,12 @@ def harmless_mix(own: Iterable[OwnSample], count: int, seed: int) -> list[Traini
             "add prompts to own.mix or lower arms.harmless_mix"
         )
     chosen = random.Random(f"{seed}/mix").sample(range(len(kept)), count)
-    return [own_row(kept[place], role="mix") for place in sorted(chosen)]
+    return [own_row(kept[place], f"mix/{kept[place].id}", role="mix") for place in sorted(chosen)]
 
 
-def own_row(row: OwnSample, role: str) -> TrainingRow:
+def own_row(row: OwnSample, name: str, role: str) -> TrainingRow:
     return TrainingRow(
-        id=f"{role}-{row.purpose.value}-{row.id}",
+        id=name,
         question=row.question,
         trace=row.trace,
         answer=row.answer,
@@ -94,14 +102,19 @@ def _length(refined: str | None, original: str) -> int:
 
 def _refined_row(row: RefinedSample) -> TrainingRow:
     trace, answer = row.trace.text, row.answer.text
-    refined = [text is not None for text in (trace, answer)]
-    origin = Origin.REFINED if all(refined) else Origin.MIXED if any(refined) else Origin.EXTERNAL
     return _row(
         row.sample,
         row.sample.trace if trace is None else trace,
         row.sample.answer if answer is None else answer,
-        origin,
+        _origin(row),
     )
+
+
+def _origin(row: RefinedSample) -> Origin:
+    """A part that had no text is neither rewritten nor kept."""
+    parts = [part for part in (row.trace, row.answer) if part.original.strip()]
+    kept = [part.text is None for part in parts]
+    return Origin.EXTERNAL if all(kept) else Origin.MIXED if any(kept) else Origin.REFINED
 
 
 def _row(sample: Sample, trace: str, answer: str, origin: Origin) -> TrainingRow:

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from dgr.arms.config import ARMS, ArmsConfig, needs_refinement
 from dgr.errors import UserError
 from dgr.files import read_records
 from dgr.records import OwnSample, RefinedSample, Sample, TrainingRow
+from dgr.settings import Settings
 from dgr.stats import mean
 from dgr.steps import StepFolder, verify
 
@@ -29,8 +30,9 @@ def build_arm(
 ) -> None:
     """Write the training set of `arm`: `records.jsonl` (TrainingRow), shuffled by the seed.
 
-    Raises `UserError` for an unknown arm, an arm without rows, a mix that is too small, and an
-    arm that needs refined samples where there are none.
+    The safety rows of every arm answer the same prompts (but for rows that an arm drops), and the
+    mix is the same rows for all. Raises `UserError` for an unknown arm, an arm without rows, a mix
+    that is too small, and refined samples that are missing or stem from another data set.
     """
     if arm not in ARMS:
         raise UserError(f"there is no arm '{arm}'; choose one of {', '.join(ARMS)}")
@@ -41,20 +43,21 @@ def build_arm(
         inputs["refined"] = refined
     for folder in inputs.values():
         verify(folder)
-    # Every arm draws on the same sections of the config, so the arm's name is part of its own.
-    own_config = ArmOf(**config.model_dump(), arm=arm)
-    with StepFolder(out, "arm", own_config, inputs=inputs, seed=seed) as step:
+    identity = ArmIdentity(arm=arm, harmless_mix=config.harmless_mix)
+    with StepFolder(out, "arm", identity, inputs=inputs, seed=seed) as step:
         if step.finished:
             return
         found = _rows(config, arm, inputs, seed)
         step.finish(_summary(arm, found), {RECORDS: found})
 
 
-class ArmOf(ArmsConfig):
-    """The config of the arms together with the one that is built."""
+class ArmIdentity(Settings):
+    """What one arm's rows depend on: not on which other arms there are."""
 
     arm: str
     """The arm's name."""
+    harmless_mix: float
+    """As in `ArmsConfig`."""
 
 
 def _rows(config: ArmsConfig, arm: str, inputs: dict[str, Path], seed: int) -> list[TrainingRow]:
@@ -62,7 +65,10 @@ def _rows(config: ArmsConfig, arm: str, inputs: dict[str, Path], seed: int) -> l
     own = list(read_records(inputs["own"] / RECORDS, OwnSample))
     safety = _safety(arm, samples, own, inputs.get("refined"))
     if not safety:
-        raise UserError(f"arm {arm} has no safety row: none of {len(samples):,} was usable")
+        raise UserError(
+            f"arm {arm} is empty: none of {len(samples):,} prompts has a text to train on; "
+            "see why in the summaries of refine and own, or leave the arm out"
+        )
     mix = rows.harmless_mix(own, round(config.harmless_mix * len(samples)), seed)
     found = safety + mix
     random.Random(f"{seed}/arm").shuffle(found)
@@ -82,17 +88,27 @@ def _safety(
         "dgr-drop": rows.dgr_drop,
         "vanilla-length-matched": rows.length_matched,
     }[arm]
-    return build(read_records(refined / RECORDS, RefinedSample))
+    found = list(read_records(refined / RECORDS, RefinedSample))
+    if [row.sample for row in found] != samples:
+        raise UserError(f"{refined} was refined from another data set; run refine on this one")
+    return build(found)
 
 
 def _summary(arm: str, found: Sequence[TrainingRow]) -> dict[str, Any]:
+    """Rows by role and origin, and how many characters there are to train on."""
     return {
         "arm": arm,
         "rows": len(found),
-        "roles": dict(sorted(Counter(row.role for row in found).items())),
-        "origins": dict(sorted(Counter(row.origin.value for row in found).items())),
+        "roles": _counts(row.role for row in found),
+        "origins": _counts(row.origin.value for row in found),
+        "harmful": _counts(str(row.harmful) for row in found),
         "characters": {
+            "total": sum(len(row.trace) + len(row.answer) for row in found),
             "trace": mean([float(len(row.trace)) for row in found]),
             "answer": mean([float(len(row.answer)) for row in found]),
         },
     }
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
