@@ -23,12 +23,11 @@ def run(
 
     Exit code 0: the candidate passed. 3: the gate rejected it.
     """
-    from pipelines.local import run_align
-
     from dgr.checks import check_run, require
     from dgr.config import load_run_config
     from dgr.files import read_json
     from dgr.report.table import arms_table
+    from pipelines.local import run_align
 
     settings = load_run_config(config, overrides)
     require(check_run(settings, runs))

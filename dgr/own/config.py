@@ -18,8 +18,10 @@ class MixConfig(Settings):
     """JSONL file of `id`, `question`, and `family`, `level`, `answer` where they apply."""
     kind: Literal["harmless", "reasoning"]
     """`harmless`: an answer is kept when it helps. `reasoning`: when it is right."""
+    families: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """The families that prompts are taken from; None: all."""
     count: int | None = Field(default=None, ge=1)
-    """At most so many prompts, a seeded choice."""
+    """So many prompts, a seeded choice; None: all."""
 
 
 class OwnConfig(Settings):
@@ -43,8 +45,8 @@ class OwnConfig(Settings):
     """Samples of a mix or refusal prompt until one is kept."""
     judge: str = "refusal"
     """Judge of refusals and of help."""
-    scorer: str = "number"
-    """Reads the answers of reasoning prompts."""
+    scorer: str | None = None
+    """Reads the answers of reasoning prompts; a mix of them needs it: `nano`, `number`."""
 
     @field_validator("refusal_instruction")
     @classmethod
@@ -53,11 +55,34 @@ class OwnConfig(Settings):
             raise ValueError("the template lacks {question}")
         return template
 
+    @field_validator("judge")
+    @classmethod
+    def _known_judge(cls, judge: str) -> str:
+        if judge not in JUDGES:
+            raise ValueError(f"no judge '{judge}'; choose one of {', '.join(sorted(JUDGES))}")
+        return judge
+
+    @field_validator("scorer")
+    @classmethod
+    def _known_scorer(cls, scorer: str | None) -> str | None:
+        if scorer is not None and scorer not in SCORERS:
+            raise ValueError(f"no scorer '{scorer}'; choose one of {', '.join(sorted(SCORERS))}")
+        return scorer
+
     @model_validator(mode="after")
-    def _known_names(self) -> "OwnConfig":
-        for name, table in ((self.judge, JUDGES), (self.scorer, SCORERS)):
-            if name not in table:
-                raise ValueError(f"'{name}' is none of {', '.join(sorted(table))}")
+    def _reasoning_is_scored(self) -> "OwnConfig":
+        if self.scorer is None and any(mix.kind == "reasoning" for mix in self.mix):
+            raise ValueError(
+                f"a mix of reasoning prompts needs a scorer: one of {', '.join(sorted(SCORERS))}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _attempts_differ(self) -> "OwnConfig":
+        if self.temperature == 0 and self.attempts > 1:
+            raise ValueError(
+                "temperature 0 gives the same sample every time: raise it, or set attempts to 1"
+            )
         return self
 
     def sampling(self) -> Sampling:

@@ -1,0 +1,1 @@
+"""One Kubeflow Pipelines component a step: a thin face over one call into the library."""

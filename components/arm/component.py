@@ -1,0 +1,33 @@
+"""Build the training set of one arm."""
+
+from kfp import dsl
+
+from components.image import RUNNER
+
+
+@dsl.component(base_image=RUNNER, install_kfp_package=False)
+def arm(
+    settings: str,
+    arm: str,
+    data: dsl.Input[dsl.Artifact],
+    own: dsl.Input[dsl.Artifact],
+    refined: dsl.Input[dsl.Artifact],
+    out: dsl.Output[dsl.Artifact],
+) -> None:
+    """Build the training set of one arm."""
+    from pathlib import Path
+
+    from dgr.arms import ArmsConfig, build_arm
+    from dgr.runtime import Component
+
+    with Component(settings, out.path, f"arms/{arm}") as step:
+        build_arm(
+            step.read(ArmsConfig),
+            arm=arm,
+            data=Path(data.path),
+            own=Path(own.path),
+            refined=Path(refined.path),
+            out=step.out,
+            seed=step.seed,
+        )
+    out.metadata.update(digest=step.digest, arm=arm)

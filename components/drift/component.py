@@ -1,0 +1,32 @@
+"""Measure how far the tuned arms drifted from the target."""
+
+from kfp import dsl
+
+from components.image import TRAIN
+
+
+@dsl.component(base_image=TRAIN, install_kfp_package=False)
+def drift(
+    settings: str,
+    base: dsl.Input[dsl.Artifact],
+    tuned: dsl.Input[list[dsl.Artifact]],
+    evaluations: dsl.Input[list[dsl.Artifact]],
+    out: dsl.Output[dsl.Artifact],
+) -> None:
+    """Measure how far the tuned arms drifted from the target."""
+    from pathlib import Path
+
+    from dgr.runtime import Component
+    from dgr.shift import ShiftConfig, measure_drift
+
+    with Component(settings, out.path, "drift") as step:
+        measure_drift(
+            step.read(ShiftConfig),
+            engine=step.engine,
+            model=step.model,
+            tuned={item.metadata["arm"]: Path(item.path) for item in tuned},
+            evaluations={item.metadata["arm"]: Path(item.path) for item in [base, *evaluations]},
+            out=step.out,
+            seed=step.seed,
+        )
+    out.metadata["digest"] = step.digest

@@ -1,0 +1,5 @@
+"""Evaluate one tuned arm."""
+
+from components.evaluate.component import evaluate
+
+__all__ = ["evaluate"]

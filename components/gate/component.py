@@ -1,0 +1,35 @@
+"""Decide whether the candidate may be registered."""
+
+from kfp import dsl
+
+from components.image import RUNNER
+
+
+@dsl.component(base_image=RUNNER, install_kfp_package=False)
+def gate(
+    settings: str,
+    base: dsl.Input[dsl.Artifact],
+    evaluations: dsl.Input[list[dsl.Artifact]],
+    refined: dsl.Input[dsl.Artifact],
+    out: dsl.Output[dsl.Artifact],
+) -> str:
+    """Decide whether the candidate may be registered: `passed` or `rejected`."""
+    from pathlib import Path
+
+    from dgr.gate import GatePolicy
+    from dgr.gate import gate as decide
+    from dgr.runtime import Component
+    from dgr.steps import summary_of
+
+    with Component(settings, out.path, "gate") as step:
+        decide(
+            step.read(GatePolicy),
+            evaluations={item.metadata["arm"]: Path(item.path) for item in [base, *evaluations]},
+            refined=Path(refined.path),
+            candidate=step.options["candidate"],
+            baseline=base.metadata["arm"],
+            out=step.out,
+            seed=step.seed,
+        )
+    out.metadata["digest"] = step.digest
+    return str(summary_of(step.out)["verdict"])

@@ -1,0 +1,5 @@
+"""Sample the target itself."""
+
+from components.own.component import own
+
+__all__ = ["own"]

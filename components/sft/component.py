@@ -1,0 +1,26 @@
+"""Fine-tune the target on one arm's training set."""
+
+from kfp import dsl
+
+from components.image import TRAIN
+
+
+@dsl.component(base_image=TRAIN, install_kfp_package=False)
+def sft(
+    settings: str, arm: str, rows: dsl.Input[dsl.Artifact], out: dsl.Output[dsl.Artifact]
+) -> None:
+    """Fine-tune the target on one arm's training set."""
+    from pathlib import Path
+
+    from dgr.runtime import Component
+    from dgr.sft import SftConfig, train
+
+    with Component(settings, out.path, f"sft/{arm}") as step:
+        train(
+            step.read(SftConfig),
+            model=step.model,
+            arm=Path(rows.path),
+            out=step.out,
+            seed=step.seed,
+        )
+    out.metadata.update(digest=step.digest, arm=arm)

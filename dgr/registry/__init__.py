@@ -1,0 +1,7 @@
+"""The registry: every run recorded in MLflow, a candidate that passed the gate registered."""
+
+from dgr.registry.config import RegistryConfig
+from dgr.registry.models import list_models, show_model
+from dgr.registry.step import record, register
+
+__all__ = ["RegistryConfig", "list_models", "record", "register", "show_model"]
