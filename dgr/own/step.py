@@ -19,6 +19,10 @@ from dgr.stats import mean, proportion
 from dgr.steps import Journal, StepFolder, verify
 
 
+TOO_LONG = "too-long"
+"""Reason of a prompt that leaves no room for a completion in the model's context."""
+
+
 class Attempt(Record):
     """One sample of one prompt: what the journal keeps."""
 
@@ -121,7 +125,7 @@ def _key(task: Task, attempt: int) -> str:
 
 
 def _too_long(task: Task) -> OwnSample:
-    """What stands for a prompt that leaves no room for a completion in the model's context."""
+    """What stands for a prompt that was never sampled."""
     return OwnSample(
         id=task.id,
         purpose=task.purpose,
@@ -132,7 +136,7 @@ def _too_long(task: Task) -> OwnSample:
         tokens=0,
         harmful=task.harmful,
         kept=False,
-        reason="too-long",
+        reason=TOO_LONG,
     )
 
 
@@ -149,7 +153,7 @@ def summarise(attempts: Iterable[Sequence[OwnSample]]) -> dict[str, Any]:
 
 
 def _purpose_summary(attempts: Sequence[Sequence[OwnSample]]) -> dict[str, Any]:
-    every = [row for tried in attempts for row in tried]
+    every = [row for tried in attempts for row in tried if row.reason != TOO_LONG]
     last = [tried[-1] for tried in attempts]
     kept = [row for row in last if row.kept]
     return {

@@ -83,8 +83,8 @@ class QualityControl:
 
     def _stances(self, candidate: Candidate) -> tuple[Stance, Stance]:
         def stance(text: str) -> Stance:
-            question, part = candidate.sample.question, candidate.part.value
-            return self._judge.judge(question, text, part).stance
+            question = candidate.sample.question
+            return self._judge.judge(question, text, candidate.part.value).stance
 
         return stance(candidate.original), stance(candidate.text)
 
