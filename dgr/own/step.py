@@ -18,7 +18,6 @@ from dgr.seeds import derive
 from dgr.stats import mean, proportion
 from dgr.steps import Journal, StepFolder, verify
 
-
 TOO_LONG = "too-long"
 """Reason of a prompt that leaves no room for a completion in the model's context."""
 
