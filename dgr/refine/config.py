@@ -27,8 +27,8 @@ class QualityConfig(Settings):
         "rephrase",
         "the given reasoning",
     )
-    """Phrases of meta-thinking, whole words, in any case; one that the question itself uses does
-    not count."""
+    """Phrases of meta-thinking, whole words, in any case. One that the question or the original
+    itself uses does not count: it is not the instruction to rewrite that it speaks of."""
     format: bool = True
     """Fails what holds a thinking tag or a marker of a chat turn."""
     empty: bool = True

@@ -65,8 +65,8 @@ class QualityControl:
     def _is_meta(self, candidate: Candidate) -> bool:
         if self._meta is None:
             return False
-        asked = _plain(candidate.sample.question)
-        return any(_plain(found) not in asked for found in self._meta.findall(candidate.text))
+        given = _plain(f"{candidate.sample.question}\n{candidate.original}")
+        return any(_plain(found) not in given for found in self._meta.findall(candidate.text))
 
     def _is_unsafe(self, candidate: Candidate) -> bool:
         if candidate.sample.harmful is False:

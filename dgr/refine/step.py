@@ -16,6 +16,7 @@ from typing import Any
 
 from dgr.engines import EngineConfig, load_engine
 from dgr.engines.base import Completion, Engine, Request, ScoreRequest
+from dgr.errors import UserError
 from dgr.files import read_records
 from dgr.judges import load_judge
 from dgr.progress import Progress
@@ -46,7 +47,8 @@ def refine(
     """Rewrite the samples that `ingest` left in `data` with the model in folder `model`.
 
     Writes `records.jsonl` (RefinedSample, in the order of the input) and `summary.json` (see
-    `summarise`). A stopped refinement goes on where it was.
+    `summarise`). A stopped refinement goes on where it was. Raises `UserError` when
+    `max_new_tokens` leaves no room for a prompt in the model's context.
     """
     verify(data)
     with StepFolder(
@@ -94,6 +96,11 @@ class Refiner:
     def __init__(
         self, config: RefineConfig, engine: Engine, journal: Journal[Attempt], seed: int
     ) -> None:
+        if config.max_new_tokens >= engine.context_length:
+            raise UserError(
+                f"refine.max_new_tokens {config.max_new_tokens:,} leaves no room for a prompt in "
+                f"the model's context of {engine.context_length:,} tokens; lower it"
+            )
         self.config, self.engine, self.journal, self.seed = config, engine, journal, seed
         self.control = QualityControl(config.quality, load_judge(config.judge))
 

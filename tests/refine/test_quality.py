@@ -96,11 +96,14 @@ def test_a_phrase_inside_another_word_is_no_meta_thinking(text: str) -> None:
     assert problem(candidate(text=text)) is None
 
 
-def test_a_phrase_of_the_question_is_no_meta_thinking() -> None:
+def test_a_phrase_of_the_question_or_the_original_is_no_meta_thinking() -> None:
     question = "How do I rewrite a letter?"
     text = "To rewrite a letter, take a pen."
     assert problem(candidate(text=text, question=question)) is None
     assert problem(candidate(text="I rephrase: " + text, question=question)) == "meta-thinking"
+    original = "In my response I tell how to wash a bowl."
+    assert problem(candidate(original, "My  response tells how to wash a bowl.")) is None
+    assert problem(candidate(original, "My response, in my own words.")) == "meta-thinking"
 
 
 def test_phrases_are_text_and_may_be_others_or_none() -> None:

@@ -283,6 +283,14 @@ def test_a_component_that_does_not_fit_is_never_asked_for(setting: Setting) -> N
     assert setting.summary()["components"]["trace"]["failed_candidates"] == {"too-long": 1}
 
 
+def test_a_limit_that_leaves_no_room_for_any_prompt_is_an_error(setting: Setting) -> None:
+    with pytest.raises(
+        UserError, match=r"refine\.max_new_tokens 40 leaves no room .* of 40 tokens"
+    ):
+        setting.run(ScriptedEngine(rewriter, context_length=40))
+    assert not (setting.folder / "out" / "manifest.json").exists()
+
+
 def test_an_empty_trace_stays_empty_and_is_no_fallback(setting: Setting) -> None:
     bare = SAMPLES[0].model_copy(update={"trace": ""})
     engine = ScriptedEngine(rewriter)
