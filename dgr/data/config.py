@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from dgr.judges import JUDGES
 from dgr.settings import Settings
 
 
@@ -26,5 +27,16 @@ class DataConfig(Settings):
     """With `skip`: more bad rows than this share stop the run all the same."""
     constant_trace: str = "I should not answer this question!"
     """The trace of every DirectRefusal row: the set has none of its own."""
+    label_judge: str | None = None
+    """Labels rows that no field labels: what the external answer refuses is harmful, what it helps
+    with harmless, what the judge cannot read stays unknown. Name a judge that reads the set well:
+    rows that it calls harmless are free to be helped with. None: such rows stay unknown."""
     licence: str = ""
     """Licence of the data set, for the model card."""
+
+    @field_validator("label_judge")
+    @classmethod
+    def _known_judge(cls, judge: str | None) -> str | None:
+        if judge is not None and judge not in JUDGES:
+            raise ValueError(f"no judge '{judge}'; choose one of {', '.join(sorted(JUDGES))}")
+        return judge

@@ -63,7 +63,7 @@ def r1_act(row: Row, config: DataConfig) -> Sample:
     """R1-ACT: `instruction`, and a `response` that carries its trace.
 
     About a tenth of its prompts are harmless and no field says which: unless a `harmful` field
-    was added, harmfulness is unknown (None).
+    was added, harmfulness is unknown (None). `DataConfig.label_judge` can tell.
     """
     trace, answer = split_response(_text(row, "response"))
     return Sample(

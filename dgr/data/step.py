@@ -11,6 +11,8 @@ from dgr.data.config import DataConfig
 from dgr.data.formats import RowError, read_row
 from dgr.data.source import locate, raw_rows
 from dgr.errors import UserError
+from dgr.judges import load_judge
+from dgr.judges.base import Judge, Stance
 from dgr.records import Sample
 from dgr.stats import mean
 from dgr.steps import StepFolder
@@ -48,6 +50,7 @@ def ingest(config: DataConfig, *, out: Path, seed: int) -> None:
 def read(config: DataConfig, path: Path) -> Reading:
     """Every row of the file, with ids that are unique."""
     reading = Reading()
+    judge = load_judge(config.label_judge) if config.label_judge else None
     ids: set[str] = set()
     for number, (place, row) in enumerate(raw_rows(path), start=1):
         try:
@@ -64,9 +67,18 @@ def read(config: DataConfig, path: Path) -> Reading:
             reading.renamed += 1
             sample = sample.model_copy(update={"id": name})
         ids.add(name)
-        reading.samples.append(sample)
+        reading.samples.append(_labelled(sample, judge))
     _check(config, path, reading)
     return reading
+
+
+def _labelled(sample: Sample, judge: Judge | None) -> Sample:
+    """The sample with the label that its answer gives it, where the set gives none."""
+    if judge is None or sample.harmful is not None:
+        return sample
+    stance = judge.judge(sample.question, sample.answer, "answer").stance
+    harmful = {Stance.REFUSES: True, Stance.COMPLIES: False, Stance.UNSCORED: None}[stance]
+    return sample.model_copy(update={"harmful": harmful})
 
 
 def _unused(name: str, taken: set[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dgr.engines import EngineConfig, load_engine
 from dgr.engines.base import Completion, Engine, Request
+from dgr.errors import UserError
 from dgr.files import read_records
 from dgr.judges import load_judge, load_scorer
 from dgr.own.config import OwnConfig
@@ -37,7 +38,8 @@ def sample_own(
     Writes `records.jsonl` (OwnSample: references, mix, refusals, each in the order of its
     prompts) and `summary.json` (see `summarise`). A reference is sampled once, so that nothing
     chooses among what shift is measured against; the others until one is kept, `attempts` times
-    at most. A stopped step goes on where it was.
+    at most. A stopped step goes on where it was. Raises `UserError` for a bad mix file, and when
+    `max_new_tokens` leaves no room for a prompt in the model's context.
     """
     verify(data)
     inputs = {"data": data, "model": model}
@@ -61,6 +63,11 @@ class Sampler:
     def __init__(
         self, config: OwnConfig, engine: Engine, journal: Journal[Attempt], seed: int
     ) -> None:
+        if config.max_new_tokens >= engine.context_length:
+            raise UserError(
+                f"own.max_new_tokens {config.max_new_tokens:,} leaves no room for a prompt in "
+                f"the model's context of {engine.context_length:,} tokens; lower it"
+            )
         self.config, self.engine, self.journal, self.seed = config, engine, journal, seed
         scorer = load_scorer(config.scorer) if config.scorer else None
         self.keeping = Keeping(load_judge(config.judge), scorer)

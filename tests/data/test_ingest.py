@@ -163,6 +163,18 @@ def test_the_file_of_a_hub_data_set(tmp_path: Path) -> None:
         choose_file("org/name", tmp_path, "data/none.jsonl")
 
 
+def test_a_judge_labels_what_the_set_does_not(tmp_path: Path) -> None:
+    answers = ["I'm sorry, but I can't help with that.", "Take the bowl and wash it.", "..."]
+    values = [{"question": f"Q{n}", "answer": answer} for n, answer in enumerate(answers)]
+    values += [{**values[1], "harmful": True}]
+    path = write(tmp_path / "set.jsonl", values)
+    assert [row.harmful for row in run(tmp_path / "a", path)] == [None, None, None, True]
+    labelled = run(tmp_path / "b", path, label_judge="refusal")
+    assert [row.harmful for row in labelled] == [True, False, None, True]
+    with pytest.raises(ValueError, match="no judge 'oracle'; choose one of nano, refusal"):
+        run(tmp_path / "c", path, label_judge="oracle")
+
+
 def test_unchanged_input_is_not_read_twice(tmp_path: Path) -> None:
     path = write(tmp_path / "set.jsonl", rows(3))
     run(tmp_path / "out", path)

@@ -290,6 +290,11 @@ def test_a_prompt_that_does_not_fit_is_counted_and_never_sent(setting: Setting) 
     assert setting.summary()["reference"]["samples"] == 1
 
 
+def test_a_limit_that_leaves_no_room_for_any_prompt_is_an_error(setting: Setting) -> None:
+    with pytest.raises(UserError, match=r"own\.max_new_tokens 40 leaves no room .* of 40 tokens"):
+        setting.run(ScriptedEngine(target, context_length=40))
+
+
 def test_braces_in_a_prompt_stay_text(setting: Setting) -> None:
     sample = HARMFUL[0].model_copy(update={"question": "Break {question} {trace} {0}"})
     engine = ScriptedEngine(target)
