@@ -1,5 +1,10 @@
-"""One small interface over a folder and an S3-compatible store; the same keys in both."""
+"""One small interface over a folder and an S3-compatible store; the same keys in both.
 
-from dgr.storage.store import FolderStore, S3Store, Store, open_store
+store = open_store("s3://bucket/prefix")        # or a folder
+store.put_folder(Path("out"), "evaluate/dgr")
+store.read_text("evaluate/dgr/summary.json")
+"""
 
-__all__ = ["FolderStore", "S3Store", "Store", "open_store"]
+from dgr.storage.store import Store, open_store
+
+__all__ = ["Store", "open_store"]
