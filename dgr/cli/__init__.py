@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from dgr.cli import doctor, models, nano, report, run, schema, steps
+from dgr.cli import doctor, models, nano, plan, report, run, schema, steps
 from dgr.errors import UserError
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (run, doctor, report, schema):
+for module in (run, plan, doctor, report, schema):
     module.attach(app)
 steps.attach(app)
 models.attach(app)
@@ -36,8 +36,9 @@ def main() -> None:
         code = app(standalone_mode=False)
     except TyperException as error:  # a flag or argument that does not fit
         fail(error.format_message(), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        fail("interrupted; run the same command again to go on from here", 130)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        sentence = str(error) or "interrupted; run the same command again to go on from here"
+        fail(sentence, getattr(error, "exit_code", 130))
     except UserError as error:
         fail(str(error), 2)
     except OSError as error:

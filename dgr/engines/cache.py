@@ -14,42 +14,45 @@ FIRST_ROOM = 64
 """Tokens of room beyond the prompt."""
 
 
-class GrowingLayer(DynamicLayer):  # type: ignore[misc]
+class GrowingLayer(DynamicLayer):
     """Keys and values of one layer, [rows, heads, tokens, head size], as views into room ahead."""
+
+    _room: tuple[torch.Tensor, torch.Tensor]
+    _used: int
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._room = (self._take(key_states, 0), self._take(value_states, 0))
             self._used = 0
+            self._room = (_wider(key_states, 0), _wider(value_states, 0))
         end = self._used + key_states.shape[-2]
-        if end > self._room[0].shape[-2]:
-            self._room = (
-                self._take(self.keys, self.keys.shape[-2]),
-                self._take(self.values, self.values.shape[-2]),
-            )
-            self._room[0][:, :, : self._used] = self.keys
-            self._room[1][:, :, : self._used] = self.values
-        self._room[0][:, :, self._used : end] = key_states
-        self._room[1][:, :, self._used : end] = value_states
+        keys, values = self._room
+        if end > keys.shape[-2]:
+            self._room = keys, values = _wider(keys, self._used), _wider(values, self._used)
+        keys[:, :, self._used : end] = key_states
+        values[:, :, self._used : end] = value_states
         self._used = end
-        self._look()
-        return self.keys, self.values
+        return self._look()
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        self._room = (self._room[0][indices], self._room[1][indices])
+        keys, values = self._room
+        self._room = (keys[indices], values[indices])
         self._look()
 
-    def _look(self) -> None:
-        self.keys = self._room[0][:, :, : self._used]
-        self.values = self._room[1][:, :, : self._used]
+    def _look(self) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = (room[:, :, : self._used] for room in self._room)
+        self.keys, self.values = keys, values
+        return keys, values
 
-    @staticmethod
-    def _take(like: torch.Tensor, more: int) -> torch.Tensor:
-        rows, heads, tokens, size = like.shape
-        return like.new_empty((rows, heads, tokens + max(more, FIRST_ROOM), size))
+
+def _wider(states: torch.Tensor, used: int) -> torch.Tensor:
+    """Twice the room, or a little more than asked at first, with the used part copied."""
+    rows, heads, tokens, size = states.shape
+    room = states.new_empty((rows, heads, tokens + max(used, FIRST_ROOM), size))
+    room[:, :, :used] = states[:, :, :used]
+    return room
 
 
 def new_cache(config: Any) -> Any:

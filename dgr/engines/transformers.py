@@ -109,8 +109,8 @@ class TransformersEngine:
         `other` is the folder of a model with the same tokenizer, such as a tuned one.
         """
         models = [self.model, self._load(other)]
-        for text, (own, tuned) in self._forward(models, requests):
-            own, tuned = own.log_softmax(-1), tuned.log_softmax(-1)
+        for text, logits in self._forward(models, requests):
+            own, tuned = (found.log_softmax(-1) for found in logits)
             found = (tuned.exp() * (tuned - own)).sum(-1).tolist()
             split = len(text.trace)
             yield Divergence(text.key, tuple(found[:split]), tuple(found[split:]))
