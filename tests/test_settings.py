@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from dgr.config import RunConfig, load_run_config
+from dgr.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_configs_are_valid_and_name_files_that_are_there(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    config = load_run_config(path)
+    named = [config.data.source, *(mix.path for mix in config.own.mix)]
+    named += [suite.path for suite in config.evaluate.suites]
+    assert all(Path(name).is_file() for name in named)
+
+
+def test_override_reaches_the_section_and_is_validated() -> None:
+    path = ROOT / "configs" / "nano.yaml"
+    assert load_run_config(path, ["sft.epochs=7", "name=other"]).sft.epochs == 7
+    with pytest.raises(UserError, match=r"sft\.epochs"):
+        load_run_config(path, ["sft.epochs=-1"])
+    with pytest.raises(UserError, match="no field"):
+        load_run_config(path, ["sft.epoch=1"])
+
+
+def test_every_field_is_documented() -> None:
+    """`dgr schema` is the reference: each field of each model has its line."""
+    schema = RunConfig.model_json_schema()
+    bare = [
+        f"{name}.{field}"
+        for name, model in {"RunConfig": schema, **schema["$defs"]}.items()
+        for field, spec in model.get("properties", {}).items()
+        if "description" not in spec and "$ref" not in spec
+    ]
+    assert not bare, bare
