@@ -1,37 +1,38 @@
 """What every component does around its one library call, on one machine and in a pod.
 
-    with Component(settings, out.path, "refine") as component:
-        refine(component.read(RefineConfig), ..., out=component.out, seed=component.seed)
-    out.metadata["digest"] = component.digest
+    with Component(settings, out, "refine") as step:
+        refine(step.read(RefineConfig), data=step.input(data), out=step.out, seed=step.seed)
 
 Settings come as one JSON string a step, so that a step's cache knows nothing of other steps.
-The finished folder is published under the run's place, where reports and people find it.
+The finished folder is published under the run's place, where reports and people find it, and
+the output artifact gets the folder's digest, by which the steps after it are cached.
 """
 
-import ctypes
+import errno
 import json
 import os
-import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import Field
 
 from dgr.engines.config import EngineConfig
-from dgr.errors import UserError
-from dgr.files import write_text
+from dgr.errors import Interrupted, UserError
+from dgr.files import write_json, write_text
 from dgr.settings import Settings, parse_settings
-from dgr.steps import manifest_digest
+from dgr.steps import MANIFEST, manifest_digest
 from dgr.storage import open_store
 
 ERROR_ENV = "DGR_ERROR_FILE"
 """Environment variable that names a file for the sentence of a component's `UserError`."""
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+SKIPPED = "skipped.json"
+"""The one file of a step that was not wanted. Folders without any file are lost in a store."""
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -45,10 +46,12 @@ class StepSettings(Settings):
     """The run's seed."""
     run: str
     """The run's place: a folder or s3://bucket/prefix."""
+    wanted: bool = True
+    """False where no later step of this run needs the result: the component does nothing."""
     engine: dict[str, Any] = Field(default_factory=dict)
     """Config of the engine, for steps that generate or score."""
     model: str = ""
-    """The target: a local folder or a Hub id."""
+    """The target, for steps that load it: a local folder or a Hub id."""
     revision: str | None = None
     """Revision of a Hub model."""
     digests: dict[str, str] = Field(default_factory=dict)
@@ -57,28 +60,62 @@ class StepSettings(Settings):
     """What else the step needs."""
 
 
-class Component:
-    """The frame of a component: settings in, a published step folder out."""
+class Artifact(Protocol):
+    """What this module knows of a KFP artifact."""
 
-    def __init__(self, settings: str, out: str, name: str) -> None:
-        self.settings = parse_settings(
-            StepSettings, json.loads(settings), "the component's settings"
-        )
-        self.out, self.name = Path(out), name
+    metadata: dict[str, Any]
+
+    @property
+    def path(self) -> str: ...
+
+
+def read_settings(settings: str) -> StepSettings:
+    return parse_settings(StepSettings, json.loads(settings), "the component's settings")
+
+
+class Component:
+    """The frame of a component: settings in, a published step folder out.
+
+    `name` is the step's folder below the run's place; `sft/dgr` is the step `sft` of arm `dgr`.
+    A `UserError` ends the process with its sentence and exit code 2, without a traceback.
+    """
+
+    def __init__(self, settings: str, out: Artifact, name: str) -> None:
+        self.settings = read_settings(settings)
+        self.out, self.name = Path(out.path), name
         self.seed = self.settings.seed
         self.options = self.settings.options
+        self._artifact = out
 
     def __enter__(self) -> "Component":
-        die_with_parent()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if isinstance(error, UserError):
-            report_error(f"{self.name}: {error}")
-        if kind is None:
-            open_store(self.settings.run).put_folder(self.out, self.name)
+        if error is None:
+            try:
+                self._publish()
+            except UserError as problem:
+                leave(self.name, problem)
+        else:
+            leave(self.name, error)
+
+    def _publish(self) -> None:
+        if not self.wanted:
+            write_json(self.out / SKIPPED, {"step": self.name})
+            self._artifact.metadata["skipped"] = "true"
+            return
+        step, _, arm = self.name.partition("/")
+        self._artifact.metadata.update(digest=manifest_digest(self.out), step=step)
+        if arm:
+            self._artifact.metadata["arm"] = arm
+        publish(self.out, self.settings.run, self.name)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to do."""
+        return self.settings.wanted
 
     def read(self, kind: type[SettingsT]) -> SettingsT:
         """The step's own config model."""
@@ -94,45 +131,76 @@ class Component:
 
         return resolve_model(self.settings.model, self.settings.revision)
 
+    def input(self, artifact: Artifact) -> Path:
+        """The folder of a step that this one reads, checked to be the one that was meant."""
+        folder = Path(artifact.path)
+        if not (folder / MANIFEST).is_file():
+            raise UserError(f"{folder} is not a finished step; delete it and run again")
+        if manifest_digest(folder) != artifact.metadata.get("digest"):
+            raise UserError(f"{folder} was changed after it was written; delete it and run again")
+        return folder
+
+    def optional_input(self, artifact: Artifact) -> Path | None:
+        """The same; None for a step that was not wanted."""
+        return None if artifact.metadata.get("skipped") else self.input(artifact)
+
+    def inputs(self, artifacts: Iterable[Artifact]) -> dict[str, Path]:
+        """The same for one artifact an arm: arm -> folder."""
+        return {artifact.metadata["arm"]: self.input(artifact) for artifact in artifacts}
+
     @property
-    def runs(self) -> Path:
-        """The folder that holds the runs; the working folder when they are in a remote store."""
+    def runs(self) -> Path | None:
+        """The folder that holds the runs; None when they are in a remote store."""
         place = self.settings.run
-        return Path() if "://" in place else Path(place).parent
+        return None if "://" in place else Path(place).parent
 
     @contextmanager
-    def run_folder(self) -> Iterator[Path]:
-        """The run's published steps in a local folder: the place itself, or a copy of it."""
-        with local_run(self.settings.run) as folder:
+    def run_folder(self, *steps: str) -> Iterator[Path]:
+        """The run in a local folder: the place itself, or a copy of the named steps."""
+        with local_run(self.settings.run, steps) as folder:
             yield folder
 
-    @property
-    def digest(self) -> str:
-        """The digest that downstream components are cached by."""
-        return manifest_digest(self.out)
+
+def publish(folder: Path, run: str, name: str) -> None:
+    """Put a finished step where people and reports find it: at `name` below the run's place."""
+    open_store(run).put_folder(folder, name)
 
 
 @contextmanager
-def local_run(place: str) -> Iterator[Path]:
-    """The run at `place` as a local folder; from a remote store, a copy for the while."""
+def local_run(place: str, steps: Sequence[str] = ()) -> Iterator[Path]:
+    """The run at `place` as a local folder.
+
+    From a remote store it is a copy for the while: whole folders of the named `steps`, and
+    everything but weights of the others.
+    """
     if "://" not in place:
         yield Path(place)
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / place.rstrip("/").rpartition("/")[2]
-        root, _, name = place.rstrip("/").rpartition("/")
-        open_store(root).get_folder(name, folder)
+        folder.mkdir()
+        store = open_store(place)
+        for key in store.list():
+            wanted = any(key.startswith(f"{step}/") for step in steps)
+            if wanted or not {"model", "adapter"} & set(Path(key).parent.parts):
+                store.get_file(key, folder / key)
         yield folder
 
 
-def die_with_parent() -> None:
-    """Ask Linux to end this process with its parent: no orphan goes on writing after a kill."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def report_error(sentence: str) -> None:
-    """Leave the sentence where the process that started the component looks for it."""
+def leave(name: str, error: BaseException) -> None:
+    """End the process where the error is one to tell in a sentence; return where it is a bug."""
+    code = 2
+    if isinstance(error, Interrupted):
+        code, sentence = error.exit_code, f"{name}: {error}"
+    elif isinstance(error, UserError):
+        sentence = f"{name}: {error}"
+    elif isinstance(error, OSError) and error.errno in _NO_PLACE:
+        sentence = f"{name}: cannot write {error.filename or 'the output'}: {error.strerror}"
+    else:
+        return
+    print(f"dgr: {sentence}", file=sys.stderr, flush=True)
     place = os.environ.get(ERROR_ENV)
     if place:
-        write_text(Path(place), sentence)
+        with suppress(UserError):  # a full disk: the printed sentence has to do
+            write_text(Path(place), sentence)
+    raise SystemExit(code) from None

@@ -4,10 +4,12 @@ Each step is told its own section alone, with the digests of the files that it r
 the run, so that its cache holds exactly as long as what it depends on.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
 from dgr.config import RunConfig
+from dgr.engines import resolve_model
 from dgr.files import canonical_json
 from dgr.runtime import StepSettings
 from dgr.settings import Settings
@@ -15,50 +17,68 @@ from dgr.steps import code_digest, input_digest
 
 
 def arguments(config: RunConfig, run: str) -> dict[str, Any]:
-    """Arguments of `pipelines.align.align` for a run at `run` (a folder or s3:// prefix)."""
+    """Arguments of `pipelines.align.align` for a run at `run` (a folder or s3:// prefix).
+
+    Fetches a model that is named by its Hub id, for its digest.
+    """
+    target = _Target(config)
     data = {"data": Path(config.data.source)}
     mixes = {f"mix/{place}": mix.path for place, mix in enumerate(config.own.mix)}
     suites = {f"suite/{suite.name}": suite.path for suite in config.evaluate.suites}
-    model = {"model": Path(config.model)}
+    # An arm's rows do not depend on which other arms there are.
+    mix = config.arms.model_dump(mode="json", exclude={"arms"})
 
-    def step(section: Settings, files: dict[str, Path], **options: Any) -> str:
-        return canonical_json(
-            StepSettings(
-                config=section.model_dump(mode="json"),
-                seed=config.seed,
-                run=run,
-                engine=config.engine.model_dump(mode="json"),
-                model=config.model,
-                revision=config.revision,
-                digests=_digests(files),
-                options=options,
-            ).model_dump(mode="json")
-        )
+    def step(section: Settings, *parts: dict[str, Any], **options: Any) -> str:
+        settings = StepSettings(
+            config=section.model_dump(mode="json"), seed=config.seed, run=run, options=options
+        ).model_dump(mode="json")
+        for part in parts:
+            settings |= part
+        return canonical_json(settings)
 
     return {
         "arms": list(config.arms.arms),
-        "ingest_settings": step(config.data, data),
-        "own_settings": step(config.own, model | mixes),
-        "refine_settings": step(config.refine, model),
-        "shift_settings": step(config.shift, model),
-        "arm_settings": step(config.arms, {}),
-        "sft_settings": step(config.sft, model),
-        "evaluate_settings": step(config.evaluate, model | suites),
-        "drift_settings": step(config.shift, model),
-        "gate_settings": step(config.gate, {}, candidate=config.candidate),
-        "record_settings": step(config.registry, {}),
+        "ingest_settings": step(config.data, digests(data)),
+        "own_settings": step(config.own, target.engine, target.model(mixes)),
+        "refine_settings": _refine(config, step(config.refine, target.engine, target.model())),
+        "shift_settings": step(config.shift, target.engine, target.model()),
+        "arm_settings": step(config.arms, {"config": mix}, digests({})),
+        "sft_settings": step(config.sft, target.model()),
+        "evaluate_settings": step(config.evaluate, target.engine, target.model(suites)),
+        "drift_settings": step(config.shift, target.engine, target.model()),
+        "gate_settings": step(config.gate, digests({}), candidate=config.candidate),
+        "record_settings": step(config.registry, digests({})),
         "register_settings": step(
-            config.registry,
-            {},
-            candidate=config.candidate,
-            data=config.data.source,
-            licence=config.data.licence,
+            config.registry, digests({}), candidate=config.candidate, base=config.model
         ),
-        "finish_settings": step(config, {}),
+        "finish_settings": step(config, digests({}), started=time.time()),
     }
 
 
-def _digests(files: dict[str, Path]) -> dict[str, str]:
-    """Of the files that are on this machine, and of the code."""
+def digests(files: dict[str, Path]) -> dict[str, Any]:
+    """Digests of the code and of the files that are on this machine."""
     found = {name: input_digest(path) for name, path in files.items() if path.exists()}
-    return {"code": code_digest(), **found}
+    return {"digests": {"code": code_digest(), **found}}
+
+
+class _Target:
+    """The parts of the settings that tell a step of the engine and the model."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.engine = {"engine": config.engine.model_dump(mode="json")}
+        self._named = {"model": config.model, "revision": config.revision}
+        self._digest = input_digest(resolve_model(config.model, config.revision))
+
+    def model(self, files: dict[str, Path] | None = None) -> dict[str, Any]:
+        found = digests(files or {})
+        found["digests"]["model"] = self._digest
+        return self._named | found
+
+
+def _refine(config: RunConfig, settings: str) -> str:
+    """Refinement's settings; the shortest ones where no arm needs it."""
+    if config.arms.refined:
+        return settings
+    return canonical_json(
+        StepSettings(config={}, seed=0, run="", wanted=False).model_dump(mode="json")
+    )

@@ -1,9 +1,14 @@
 """The pipeline on this machine, through kfp.local: each component a process, results cached."""
 
-import logging
+import fcntl
 import os
+import shutil
+import signal
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dgr.config import RunConfig
 from dgr.errors import UserError
@@ -11,35 +16,50 @@ from dgr.files import unwritable
 from dgr.runtime import ERROR_ENV
 from dgr.steps import WORK_ENV
 
+if TYPE_CHECKING:
+    from pipelines.watch import Failure
+
 HIDDEN = ".kfp"
-"""Folder of a run that holds what kfp.local keeps: outputs, cache, its own scratch space."""
+"""Folder of a run that holds what kfp.local keeps: outputs, cache, logs, its scratch space."""
+LOGS, TEMPORARY, ERROR = "logs", "temporary", "error.txt"
+PUBLISHED = ("ingest", "own", "refine", "shift", "arms", "sft", "evaluate", "drift", "gate",
+             "record", "register", "decision.json", "run.json", "report.html")  # fmt: skip
 
 
 def run_align(config: RunConfig, run: Path) -> None:
     """Run the alignment pipeline into the folder `run`.
 
     What is finished already is taken from the cache, and a step that was stopped goes on where
-    it was. Raises `UserError` with the failed step's own sentence.
+    it was. Raises `UserError` with the failed step's own sentence, and `Interrupted` after a
+    signal.
     """
+    from pipelines.align import ARMS_AT_ONCE, align
+    from pipelines.arguments import arguments
+    from pipelines.watch import Watch, watched
+
+    run = run.absolute()
+    hidden = run / HIDDEN
+    with _locked(run, hidden):
+        _clear(run, hidden)
+        error = hidden / ERROR
+        watch = Watch(run, hidden / LOGS, hidden / TEMPORARY, error, ARMS_AT_ONCE)
+        with _environment(run, error), watched(watch):
+            _configure(hidden)
+            try:
+                align(**arguments(config, str(run)))
+            except RuntimeError:
+                watch.raise_if_stopped()
+                if watch.failure is None:
+                    raise
+        if watch.failure is not None:
+            _explain(watch.failure, error)
+        shutil.rmtree(run / ".work", ignore_errors=True)
+
+
+def _configure(hidden: Path) -> None:
     from kfp import local
 
-    from pipelines.align import align
-    from pipelines.arguments import arguments
-
-    hidden = run.absolute() / HIDDEN
-    try:
-        hidden.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(run, error) from error
-    error_file = hidden / "error.txt"
-    error_file.unlink(missing_ok=True)
-    os.environ[ERROR_ENV] = str(error_file)
-    os.environ[WORK_ENV] = str(run.absolute() / ".work")
-    # Components import what this process imports, wherever it was started.
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
-    _quiet()
+    warnings.filterwarnings("ignore", module="kfp")
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(hidden / "outputs"),
@@ -48,14 +68,74 @@ def run_align(config: RunConfig, run: Path) -> None:
         enable_caching=True,
         cache_root=str(hidden / "cache"),
     )
+
+
+@contextmanager
+def _locked(run: Path, hidden: Path) -> Iterator[None]:
+    """One run at a time in a folder. The lock goes with the process, however that ends."""
     try:
-        align(**arguments(config, str(run.absolute())))
-    except RuntimeError:
-        if error_file.is_file():
-            raise UserError(error_file.read_text()) from None
-        raise
+        hidden.mkdir(parents=True, exist_ok=True)
+        lock = os.open(hidden / ".lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise unwritable(run, error) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another `dgr run` works in {run}; wait for it or stop it") from None
+        yield
+    finally:
+        os.close(lock)
 
 
-def _quiet() -> None:
-    warnings.filterwarnings("ignore", module="kfp")
-    logging.getLogger().setLevel(logging.WARNING)
+def _clear(run: Path, hidden: Path) -> None:
+    """Take away what former runs published, and outputs that no cache entry names.
+
+    The steps of this run are published again as they end or are found in the cache, so the folder
+    never mixes results of two configs. Published files are links: the cached results stay.
+    """
+    try:
+        for path in (
+            *(run / name for name in PUBLISHED),
+            *(hidden / name for name in (LOGS, TEMPORARY, ERROR)),
+        ):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for name in (LOGS, TEMPORARY):
+            (hidden / name).mkdir()
+    except OSError as error:
+        raise unwritable(run, error) from error
+    cached = "".join(entry.read_text() for entry in (hidden / "cache").glob("*.json"))
+    for outputs in (hidden / "outputs").glob("*"):
+        if f"/{outputs.name}/" not in cached:
+            shutil.rmtree(outputs)
+
+
+@contextmanager
+def _environment(run: Path, error: Path) -> Iterator[None]:
+    """What the components find in their environment."""
+    root = str(Path(__file__).parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    named = {ERROR_ENV: str(error), WORK_ENV: str(run / ".work"), "PYTHONPATH": path}
+    named |= {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    former = {name: os.environ.get(name) for name in named}
+    os.environ.update(named)
+    try:
+        yield
+    finally:
+        for name, value in former.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _explain(failure: "Failure", error: Path) -> None:
+    """Raise what tells the user most about a failed step."""
+    if error.is_file():
+        raise UserError(error.read_text())
+    if failure.code == -signal.SIGKILL:
+        raise UserError(
+            f"{failure.task}: the process was killed, most likely for want of memory; "
+            "lower engine.batch_size or sft.micro_batch_size and run again"
+        )
+    raise RuntimeError(f"{failure.task} ended with exit status {failure.code}; see {failure.log}")

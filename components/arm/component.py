@@ -15,19 +15,16 @@ def arm(
     out: dsl.Output[dsl.Artifact],
 ) -> None:
     """Build the training set of one arm."""
-    from pathlib import Path
-
     from dgr.arms import ArmsConfig, build_arm
     from dgr.runtime import Component
 
-    with Component(settings, out.path, f"arms/{arm}") as step:
+    with Component(settings, out, f"arms/{arm}") as step:
         build_arm(
             step.read(ArmsConfig),
             arm=arm,
-            data=Path(data.path),
-            own=Path(own.path),
-            refined=Path(refined.path),
+            data=step.input(data),
+            own=step.input(own),
+            refined=step.optional_input(refined),
             out=step.out,
             seed=step.seed,
         )
-    out.metadata.update(digest=step.digest, arm=arm)

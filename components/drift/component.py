@@ -14,19 +14,16 @@ def drift(
     out: dsl.Output[dsl.Artifact],
 ) -> None:
     """Measure how far the tuned arms drifted from the target."""
-    from pathlib import Path
-
     from dgr.runtime import Component
     from dgr.shift import ShiftConfig, measure_drift
 
-    with Component(settings, out.path, "drift") as step:
+    with Component(settings, out, "drift") as step:
         measure_drift(
             step.read(ShiftConfig),
             engine=step.engine,
             model=step.model,
-            tuned={item.metadata["arm"]: Path(item.path) for item in tuned},
-            evaluations={item.metadata["arm"]: Path(item.path) for item in [base, *evaluations]},
+            tuned=step.inputs(tuned),
+            evaluations=step.inputs([base, *evaluations]),
             out=step.out,
             seed=step.seed,
         )
-    out.metadata["digest"] = step.digest

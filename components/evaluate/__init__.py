@@ -1,4 +1,4 @@
-"""Evaluate one tuned arm."""
+"""Evaluate the target or one tuned arm."""
 
 from components.evaluate.component import evaluate
 

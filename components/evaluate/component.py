@@ -1,4 +1,6 @@
-"""Evaluate one tuned arm."""
+"""Evaluate the target or one tuned arm."""
+
+from typing import Optional
 
 from kfp import dsl
 
@@ -7,20 +9,20 @@ from components.image import TRAIN
 
 @dsl.component(base_image=TRAIN, install_kfp_package=False)
 def evaluate(
-    settings: str, arm: str, tuned: dsl.Input[dsl.Artifact], out: dsl.Output[dsl.Artifact]
+    settings: str,
+    arm: str,
+    out: dsl.Output[dsl.Artifact],
+    tuned: Optional[dsl.Input[dsl.Artifact]] = None,  # noqa: UP045  # the one spelling KFP reads
 ) -> None:
-    """Evaluate one tuned arm."""
-    from pathlib import Path
-
+    """Evaluate the model that `sft` tuned; the target itself where there is none."""
     from dgr.evaluate import EvaluateConfig, evaluate
     from dgr.runtime import Component
 
-    with Component(settings, out.path, f"evaluate/{arm}") as step:
+    with Component(settings, out, f"evaluate/{arm}") as step:
         evaluate(
             step.read(EvaluateConfig),
             engine=step.engine,
-            model=Path(tuned.path) / "model",
+            model=step.input(tuned) / "model" if tuned else step.model,
             out=step.out,
             seed=step.seed,
         )
-    out.metadata.update(digest=step.digest, arm=arm)

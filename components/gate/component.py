@@ -14,22 +14,19 @@ def gate(
     out: dsl.Output[dsl.Artifact],
 ) -> str:
     """Decide whether the candidate may be registered: `passed` or `rejected`."""
-    from pathlib import Path
-
     from dgr.gate import GatePolicy
     from dgr.gate import gate as decide
     from dgr.runtime import Component
     from dgr.steps import summary_of
 
-    with Component(settings, out.path, "gate") as step:
+    with Component(settings, out, "gate") as step:
         decide(
             step.read(GatePolicy),
-            evaluations={item.metadata["arm"]: Path(item.path) for item in [base, *evaluations]},
-            refined=Path(refined.path),
+            evaluations=step.inputs([base, *evaluations]),
+            refined=step.optional_input(refined),
             candidate=step.options["candidate"],
             baseline=base.metadata["arm"],
             out=step.out,
             seed=step.seed,
         )
-    out.metadata["digest"] = step.digest
     return str(summary_of(step.out)["verdict"])

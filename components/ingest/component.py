@@ -11,6 +11,5 @@ def ingest(settings: str, out: dsl.Output[dsl.Artifact]) -> None:
     from dgr.data import DataConfig, ingest
     from dgr.runtime import Component
 
-    with Component(settings, out.path, "ingest") as step:
+    with Component(settings, out, "ingest") as step:
         ingest(step.read(DataConfig), out=step.out, seed=step.seed)
-    out.metadata["digest"] = step.digest

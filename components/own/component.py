@@ -7,19 +7,16 @@ from components.image import TRAIN
 
 @dsl.component(base_image=TRAIN, install_kfp_package=False)
 def own(settings: str, data: dsl.Input[dsl.Artifact], out: dsl.Output[dsl.Artifact]) -> None:
-    """Sample the target itself."""
-    from pathlib import Path
-
+    """Sample the target itself: references, the harmless mix, its own refusals."""
     from dgr.own import OwnConfig, sample_own
     from dgr.runtime import Component
 
-    with Component(settings, out.path, "own") as step:
+    with Component(settings, out, "own") as step:
         sample_own(
             step.read(OwnConfig),
             engine=step.engine,
             model=step.model,
-            data=Path(data.path),
+            data=step.input(data),
             out=step.out,
             seed=step.seed,
         )
-    out.metadata["digest"] = step.digest

@@ -8,20 +8,22 @@ from components.image import RUNNER
 @dsl.component(base_image=RUNNER, install_kfp_package=False)
 def record(
     settings: str,
-    gate: dsl.Input[dsl.Artifact],
+    decision: dsl.Input[dsl.Artifact],
     drift: dsl.Input[dsl.Artifact],
     shift: dsl.Input[dsl.Artifact],
     out: dsl.Output[dsl.Artifact],
 ) -> None:
-    """Record the run in MLflow, whatever the verdict."""
-    from pathlib import Path
-
+    """Record the run in MLflow, whatever the verdict. `drift` and `shift` are waited for."""
     from dgr.registry import RegistryConfig
     from dgr.registry import record as record_run
     from dgr.runtime import Component
 
-    with Component(settings, out.path, "record") as step, step.run_folder() as run:
+    with Component(settings, out, "record") as step, step.run_folder() as run:
         record_run(
-            step.read(RegistryConfig), run=run, gate=Path(gate.path), out=step.out, seed=step.seed
+            step.read(RegistryConfig),
+            run=run,
+            decision=step.input(decision),
+            home=step.runs,
+            out=step.out,
+            seed=step.seed,
         )
-    out.metadata["digest"] = step.digest

@@ -10,17 +10,14 @@ def sft(
     settings: str, arm: str, rows: dsl.Input[dsl.Artifact], out: dsl.Output[dsl.Artifact]
 ) -> None:
     """Fine-tune the target on one arm's training set."""
-    from pathlib import Path
-
     from dgr.runtime import Component
     from dgr.sft import SftConfig, train
 
-    with Component(settings, out.path, f"sft/{arm}") as step:
+    with Component(settings, out, f"sft/{arm}") as step:
         train(
             step.read(SftConfig),
             model=step.model,
-            arm=Path(rows.path),
+            arm=step.input(rows),
             out=step.out,
             seed=step.seed,
         )
-    out.metadata.update(digest=step.digest, arm=arm)

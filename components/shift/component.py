@@ -13,21 +13,18 @@ def shift(
     refined: dsl.Input[dsl.Artifact],
     out: dsl.Output[dsl.Artifact],
 ) -> None:
-    """Measure the distribution shift before training."""
-    from pathlib import Path
-
+    """Measure how far the data sets lie from what the target says itself, before training."""
     from dgr.runtime import Component
     from dgr.shift import ShiftConfig, measure_shift
 
-    with Component(settings, out.path, "shift") as step:
+    with Component(settings, out, "shift") as step:
         measure_shift(
             step.read(ShiftConfig),
             engine=step.engine,
             model=step.model,
-            data=Path(data.path),
-            refined=Path(refined.path),
-            own=Path(own.path),
+            data=step.input(data),
+            refined=step.optional_input(refined),
+            own=step.input(own),
             out=step.out,
             seed=step.seed,
         )
-    out.metadata["digest"] = step.digest

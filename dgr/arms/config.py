@@ -29,6 +29,11 @@ class ArmsConfig(Settings):
             raise ValueError("an arm is named twice")
         return arms
 
+    @property
+    def refined(self) -> bool:
+        """Whether any of the arms needs refined samples."""
+        return any(map(needs_refinement, self.arms))
+
 
 def needs_refinement(arm: str) -> bool:
     """Whether the arm's rows come from refined samples."""

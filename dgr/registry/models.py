@@ -1,46 +1,60 @@
 """What the registry holds, for people and scripts."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from dgr.errors import UserError
-from dgr.registry.tracking import client
+from dgr.registry.tracking import URI_ENV, client, embedded_file, told
+from dgr.registry.tracking import tracking_uri as resolve
 
 RUNS = Path("runs")
+"""The folder of runs whose embedded store is looked into."""
 
 
 def list_models(tracking_uri: str | None = None) -> list[dict[str, Any]]:
     """Every version of every registered model, newest first."""
-    mlflow = client(tracking_uri, RUNS)
-    models = mlflow.search_registered_models()
-    return [
-        _describe(mlflow, version)
-        for model in models
-        for version in mlflow.search_model_versions(f"name = '{model.name}'")
-    ]
+    if _nothing_there(tracking_uri):
+        return []
+    uri = resolve(tracking_uri, RUNS)
+    tracker = client(uri)
+    with told(uri):
+        return [
+            _describe(tracker, version)
+            for model in tracker.search_registered_models()
+            for version in tracker.search_model_versions(f"name = '{model.name}'")
+        ]
 
 
 def show_model(name: str, version: str, tracking_uri: str | None = None) -> dict[str, Any]:
     """One version, by number or alias."""
     from mlflow.exceptions import MlflowException
 
-    mlflow = client(tracking_uri, RUNS)
+    unknown = UserError(
+        f"the registry has no version or alias '{version}' of model '{name}'; "
+        "`dgr models list` shows what there is"
+    )
+    if _nothing_there(tracking_uri):
+        raise unknown
+    tracker = client(resolve(tracking_uri, RUNS))
     try:
         if version.isdigit():
-            found = mlflow.get_model_version(name, version)
+            found = tracker.get_model_version(name, version)
         else:
-            found = mlflow.get_model_version_by_alias(name, version)
+            found = tracker.get_model_version_by_alias(name, version)
     except MlflowException:
-        raise UserError(
-            f"the registry has no version or alias '{version}' of model '{name}'; "
-            "`dgr models list` shows what there is"
-        ) from None
-    return _describe(mlflow, found)
+        raise unknown from None
+    return _describe(tracker, found)
 
 
-def _describe(mlflow: Any, version: Any) -> dict[str, Any]:
+def _nothing_there(tracking_uri: str | None) -> bool:
+    """No server is named and no run was recorded here: looking must not make a store."""
+    return not (tracking_uri or os.environ.get(URI_ENV) or embedded_file(RUNS).is_file())
+
+
+def _describe(tracker: Any, version: Any) -> dict[str, Any]:
     # A search leaves aliases out, so they are asked for.
-    aliases = mlflow.get_model_version(version.name, version.version).aliases
+    aliases = tracker.get_model_version(version.name, version.version).aliases
     return {
         "name": version.name,
         "version": str(version.version),

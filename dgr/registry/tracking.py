@@ -2,33 +2,66 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dgr.errors import MissingExtra, UserError
 
 DEFAULT_FILE = "mlflow.db"
+ARTIFACTS = "mlflow-artifacts"
+URI_ENV = "MLFLOW_TRACKING_URI"
 
 
-def embedded_uri(runs: Path) -> str:
+def embedded_file(home: Path) -> Path:
     """The SQLite tracking store in a folder of runs."""
-    return f"sqlite:///{runs.absolute() / DEFAULT_FILE}"
+    return home.absolute() / DEFAULT_FILE
 
 
-def client(tracking_uri: str | None, runs: Path) -> Any:
-    """A client of the configured server, the environment's, or the embedded store."""
+def tracking_uri(configured: str | None, home: Path | None) -> str:
+    """The configured server, the environment's, or the embedded store in `home`."""
+    uri = configured or os.environ.get(URI_ENV)
+    if uri:
+        return uri
+    if home is None:
+        raise UserError(
+            "a run in a remote store needs an MLflow server: "
+            f"set registry.tracking_uri or {URI_ENV}"
+        )
+    return f"sqlite:///{embedded_file(home)}"
+
+
+def client(uri: str) -> Any:
+    """A client of the server at `uri`; an embedded store is made when it is not there."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     try:
         import mlflow
     except ImportError:
         raise MissingExtra("mlflow", "mlflow") from None
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(runs)
     try:
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(uri)
         return mlflow.MlflowClient(uri)
     except Exception as error:  # MLflow raises what its store raises: SQLAlchemy, requests, ...
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"MLflow at {uri} cannot be reached: {reason}") from None
+        raise UserError(f"MLflow at {uri} cannot be opened: {_reason(error)}") from None
+
+
+@contextmanager
+def told(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises into one sentence."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise UserError(f"MLflow at {uri}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

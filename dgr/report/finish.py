@@ -1,16 +1,18 @@
 """The end of a run: run.json, decision.json and report.html in the run's place."""
 
-import json
+import os
 import platform
+import time
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from dgr import __version__
-from dgr.files import read_json, write_json
+from dgr.errors import UserError
+from dgr.files import read_json, write_bytes, write_json
 from dgr.report.build import build_report
-from dgr.runtime import StepSettings, local_run
-from dgr.settings import parse_settings
+from dgr.runtime import ERROR_ENV, StepSettings, leave, local_run, read_settings
 from dgr.steps import TIMING, code_digest
 from dgr.storage import open_store
 
@@ -18,41 +20,59 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "kfp", "mlflow", "numpy", "s
 FILES = ("run.json", "decision.json", "report.html")
 
 
-def finish_run(settings: str, *, state: str, error: str) -> None:
+def finish_run(settings: str, *, state: str, error: str | None) -> None:
     """Write what a run leaves at its root, whatever became of it.
 
-    `settings` is a component's (its config is the whole run's), `state` the pipeline's final
-    state, `error` its message.
+    `settings` is a component's (its config is the whole run's), `state` the pipeline's state,
+    `error` its message, which the failed step's own sentence replaces where that is known.
     """
-    parsed = parse_settings(StepSettings, json.loads(settings), "the component's settings")
-    with local_run(parsed.run) as folder:
+    try:
+        _finish(read_settings(settings), state, _sentence() or error or None)
+    except (UserError, OSError) as problem:
+        leave("finish", problem)
+        raise
+
+
+def _finish(settings: StepSettings, state: str, error: str | None) -> None:
+    with local_run(settings.run) as folder:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "run.json", _run(parsed, folder, state, error))
+        write_json(folder / "run.json", _run(settings, folder, state, error))
         decided = folder / "gate" / "decision.json"
         if decided.is_file():
-            write_json(folder / "decision.json", read_json(decided))
+            write_bytes(folder / "decision.json", decided.read_bytes())
         build_report(folder, folder / "report.html")
-        if "://" in parsed.run:
-            store = open_store(parsed.run)
+        if "://" in settings.run:
+            store = open_store(settings.run)
             for name in FILES:
                 if (folder / name).is_file():
                     store.put_file(folder / name, name)
 
 
-def _run(settings: StepSettings, folder: Path, state: str, error: str) -> dict[str, Any]:
+def _sentence() -> str:
+    """What the step that failed left on this machine."""
+    place = Path(os.environ.get(ERROR_ENV, ""))
+    return place.read_text() if place.is_file() else ""
+
+
+def _run(settings: StepSettings, folder: Path, state: str, error: str | None) -> dict[str, Any]:
+    started = settings.options.get("started", time.time())
+    steps = {
+        path.parent.relative_to(folder).as_posix(): read_json(path)
+        for path in sorted(folder.glob(f"**/{TIMING}"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    }
     return {
         "name": settings.config.get("name"),
         "status": state,
-        "error": error or None,
+        "error": error,
+        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - started, 1),
+        "peak_rss_mib": max((step["peak_rss_mib"] for step in steps.values()), default=None),
         "seed": settings.seed,
         "config": settings.config,
         "code": code_digest(),
         "versions": {"dgr": __version__, "python": platform.python_version(), **_versions()},
-        "steps": {
-            path.parent.relative_to(folder).as_posix(): read_json(path)
-            for path in sorted(folder.glob(f"**/{TIMING}"))
-            if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        },
+        "steps": steps,
     }
 
 
