@@ -45,22 +45,24 @@ def length_matched(refined: Iterable[RefinedSample]) -> list[TrainingRow]:
 
 
 def self_generated(samples: Sequence[Sample], own: Sequence[OwnSample]) -> list[TrainingRow]:
-    """The target's own refusals, trained on the bare prompt, and on prompts that it was not asked
-    to refuse because they are harmless its own answers (ThinkSafe's recipe).
+    """The target's own refusals, trained on the bare prompt, and its own answers to the prompts
+    that are known to be harmless (ThinkSafe's recipe).
+
+    A prompt whose harmfulness is unknown is never trained on with an answer that helps.
 
     Raises `UserError` when no refusal was sampled though prompts are not known to be harmless.
     """
     asked = {row.id for row in own if row.purpose is OwnPurpose.REFUSAL}
     if not asked and any(sample.harmful is not False for sample in samples):
         raise UserError("arm self-generated needs the target's own refusals; set own.refusal: true")
-    answered = {sample.id for sample in samples if not sample.harmful} - asked
+    harmless = {sample.id for sample in samples if sample.harmful is False}
     return [
         own_row(row, row.id, role="safety")
         for row in own
         if row.kept
         and (
             row.purpose is OwnPurpose.REFUSAL
-            or (row.purpose is OwnPurpose.REFERENCE and row.id in answered)
+            or (row.purpose is OwnPurpose.REFERENCE and row.id in harmless)
         )
     ]
 

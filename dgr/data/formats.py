@@ -14,6 +14,15 @@ from dgr.records import Sample
 Row = Mapping[str, Any]
 
 
+SAFECHAIN_LABELS = {
+    "vanilla_harmful": True,
+    "vanilla_benign": False,
+    "adversarial_harmful": True,
+    "adversarial_benign": False,
+}
+"""SafeChain's labels, and whether the prompt is harmful."""
+
+
 class RowError(Exception):
     """A row that cannot be read."""
 
@@ -93,8 +102,8 @@ def star1(row: Row, config: DataConfig) -> Sample:
 def safechain(row: Row, config: DataConfig) -> Sample:
     """SafeChain: the label's second half says whether the prompt is harmful."""
     label = _text(row, "label")
-    if label.rpartition("_")[2] not in ("harmful", "benign"):
-        raise RowError("label", f"'{label}' is not <kind>_harmful or <kind>_benign")
+    if label not in SAFECHAIN_LABELS:
+        raise RowError("label", f"'{label}' is none of {', '.join(SAFECHAIN_LABELS)}")
     trace, answer = split_response(_text(row, "response"))
     return Sample(
         id=_optional(row, "id"),
@@ -102,7 +111,7 @@ def safechain(row: Row, config: DataConfig) -> Sample:
         trace=trace,
         answer=answer,
         category=label,
-        harmful=label.endswith("_harmful"),
+        harmful=SAFECHAIN_LABELS[label],
     )
 
 
@@ -131,13 +140,19 @@ FORMATS: dict[str, Callable[[Row, DataConfig], Sample]] = {
 
 
 def split_response(response: str) -> tuple[str, str]:
-    """`<think>trace</think>answer` in its parts: one block, at the start, nothing missing."""
+    """`<think>trace</think>answer` in its parts: one block, at the start, nothing missing.
+
+    With further tags nobody can say where the trace ends, and a part of it would be trained on as
+    the answer. A set whose texts speak of the tags is read as `plain`.
+    """
     before, opened, rest = response.partition("<think>")
     trace, closed, answer = rest.partition("</think>")
     if not opened or before.strip():
         raise RowError("response", "does not start with <think>")
     if not closed:
         raise RowError("response", "has no </think>")
+    if "<think>" in rest or "</think>" in answer:
+        raise RowError("response", "has more than one <think> or </think>")
     if not trace.strip():
         raise RowError("response", "has an empty trace")
     if not answer.strip():
@@ -187,7 +202,7 @@ def _category(row: Row) -> str:
     if isinstance(value, str) and value.startswith("["):
         try:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return _unicode("category", value)
     if isinstance(value, Mapping):
         value = [name for name, holds in value.items() if holds]

@@ -93,7 +93,10 @@ def _download(config: DataConfig) -> Path:
         )
     except (OSError, HFValidationError) as error:  # its HTTP errors are OSErrors
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"data set {name} cannot be fetched from the Hub: {reason}") from None
+        raise UserError(
+            f"data set {name} cannot be fetched from the Hub ({reason}); check name and network, "
+            "or download the file elsewhere and give its path as data.source"
+        ) from None
     return choose_file(name, folder, config.file)
 
 

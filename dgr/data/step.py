@@ -51,7 +51,7 @@ def read(config: DataConfig, path: Path) -> Reading:
     """Every row of the file, with ids that are unique."""
     reading = Reading()
     judge = load_judge(config.label_judge) if config.label_judge else None
-    ids: set[str] = set()
+    ids: dict[str, int] = {}
     for number, (place, row) in enumerate(raw_rows(path), start=1):
         try:
             sample = read_row(row, number, config)
@@ -66,7 +66,6 @@ def read(config: DataConfig, path: Path) -> Reading:
         if name != sample.id:
             reading.renamed += 1
             sample = sample.model_copy(update={"id": name})
-        ids.add(name)
         reading.samples.append(_labelled(sample, judge))
     _check(config, path, reading)
     return reading
@@ -81,12 +80,17 @@ def _labelled(sample: Sample, judge: Judge | None) -> Sample:
     return sample.model_copy(update={"harmful": harmful})
 
 
-def _unused(name: str, taken: set[str]) -> str:
-    """`name`, or `name#2`, `name#3`, ... where that is taken."""
-    number, found = 1, name
+def _unused(name: str, taken: dict[str, int]) -> str:
+    """`name`, or `name#2`, `name#3`, ... where that is taken; it is taken from then on.
+
+    `taken` holds the last number tried for each name, so that a set in which all rows have one id
+    does not count from 2 for every row.
+    """
+    found = name
     while found in taken:
-        number += 1
-        found = f"{name}#{number}"
+        taken[name] += 1
+        found = f"{name}#{taken[name]}"
+    taken[found] = 1
     return found
 
 

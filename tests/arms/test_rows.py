@@ -132,6 +132,9 @@ def test_self_generated_never_trains_on_compliance_for_want_of_refusals() -> Non
         with pytest.raises(UserError, match=r"set own\.refusal: true"):
             self_generated([sample("bad", harmful=harmful)], references)
     assert len(self_generated([sample("bad", harmful=False)], references)) == 1
+    asked = [*references, own("other", OwnPurpose.REFUSAL)]
+    samples = [sample("bad", harmful=None), sample("other")]
+    assert [row.id for row in self_generated(samples, asked)] == ["other"]
 
 
 def test_the_mix_is_a_seeded_choice_of_kept_rows() -> None:

@@ -52,6 +52,7 @@ def test_r1_act() -> None:
         (["Violence", "Privacy"], "Violence, Privacy"),
         ("Violence", "Violence"),
         ("[not python", "[not python"),
+        ("[{[]: 1}]", "[{[]: 1}]"),
         (None, ""),
     ],
 )
@@ -103,7 +104,9 @@ def test_special_token_text_stays_text() -> None:
         ("plain", {"question": "\ud800", "answer": "A"}, "question: holds half a surrogate"),
         ("direct-refusal", {"prompt": "Q", "response": "harm"}, "refusal: missing"),
         ("direct-refusal", {"prompt": "Q", "refusal": "A", "is_safe": 0}, "is_safe: neither"),
-        ("safechain", {"instruction": "Q", "response": TRACE, "label": "x"}, "label: 'x' is not"),
+        ("safechain", {"instruction": "Q", "response": TRACE, "label": "x"}, "label: 'x' is none"),
+        ("safechain", {"instruction": "Q", "response": TRACE, "label": "harmful"}, "label: 'harm"),
+        ("safechain", {"instruction": "Q", "response": TRACE, "label": "not_harmful"}, "label: "),
         ("r1-act", {"instruction": "Q", "response": "No."}, "response: does not start"),
     ],
 )
@@ -121,15 +124,14 @@ def test_bad_rows_name_their_field(form: str, row: object, sentence: str) -> Non
         ("<think>cut off", "has no </think>"),
         ("<think> </think>b", "has an empty trace"),
         ("<think>a</think> ", "has no answer"),
+        ("<think>a</think>b <think>c</think>d", "more than one <think> or </think>"),
+        ("<think>a <think>b</think>c", "more than one <think> or </think>"),
+        ("<think>a</think>b </think> c", "more than one <think> or </think>"),
     ],
 )
 def test_a_response_must_be_whole(response: str, problem: str) -> None:
     with pytest.raises(RowError, match=problem):
         split_response(response)
-
-
-def test_later_tags_belong_to_the_answer() -> None:
-    assert split_response("<think>a</think>b </think> c") == ("a", "b </think> c")
 
 
 def test_every_format_of_the_config_has_a_reader() -> None:
