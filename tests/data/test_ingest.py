@@ -93,7 +93,7 @@ def test_one_id_for_every_row_of_a_large_set_takes_no_time(tmp_path: Path) -> No
     started = time.process_time()
     found = run(tmp_path / "out", write(tmp_path / "set.jsonl", values))
     assert len({row.id for row in found}) == 20_000
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 10
 
 
 def test_a_bad_row_stops_the_run_with_its_place(tmp_path: Path) -> None:
