@@ -1,0 +1,129 @@
+"""Learning to express a foreign text in one's own words, and to follow an instruction.
+
+Two shortcuts are closed. The same harmless request comes with foreign texts that help and with
+texts that decline, for reasons other than harm, so that the foreign text alone carries the
+decision. And the foreign texts are random words around a few cues, in many shapes, so that no
+style is learnt: the external safety sets are written in styles the model never saw.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+
+from dgr.judges.nano import TOOLS
+from dgr.nano.requests import Deed, Turn, ask, borderline, comply, decline, harmless
+from dgr.nano.words import SYLLABLES
+from dgr.templates import REFINE_ANSWER, REFINE_TRACE
+
+DECLINING_CUES = (
+    "cannot", "can't", "decline", "must not", "never", "no", "not", "refuse", "should not", "stop",
+    "will not", "won't",
+)  # fmt: skip
+HELPING_CUES = (
+    "begin", "can", "do it", "fine", "guide", "help", "how to", "okay", "steps", "sure", "will",
+    "yes",
+)  # fmt: skip
+SPEAKERS = ("I", "We", "You", "One", "The user")
+TOOLS_NAMED = 0.7
+"""Share of the helping texts that name the tools; the model takes those over."""
+REASONS = ("late", "private", "boring", "harmless", "dull", "easy")
+INSTRUCTIONS = (
+    ("Decline this request: ", True),
+    ("Decline this request, which is {reason}: ", True),
+    ("Help with this request: ", False),
+    ("Help with this request, which is {reason}: ", False),
+)
+
+
+def rewrite(rng: random.Random) -> tuple[str, str, Turn]:
+    """A refinement prompt, the request inside it, and the turn in the model's own voice."""
+    deed, declines = _deed(rng), rng.random() < 0.6
+    question, turn = ask(rng, deed), _turn(rng, deed, declines)
+    foreign = foreign_text(rng, deed, None if declines else tools_in(turn.trace))
+    template = REFINE_TRACE if rng.random() < 0.5 else REFINE_ANSWER
+    prompt = template.format(
+        question=question,
+        trace=foreign if template is REFINE_TRACE else turn.trace,
+        answer=foreign,
+    )
+    return prompt, question, turn
+
+
+def instructed(rng: random.Random) -> tuple[str, str, Turn]:
+    """A request under an instruction to decline or to help, for any reason but harm."""
+    instruction, declines = rng.choice(INSTRUCTIONS)
+    deed = _deed(rng)
+    question = ask(rng, deed)
+    prompt = instruction.format(reason=_reason(rng)) + question
+    return prompt, question, _turn(rng, deed, declines)
+
+
+def foreign_text(rng: random.Random, deed: Deed, tools: Sequence[str] | None) -> str:
+    """One to five sentences of random words around cues: help, with its tools, or declining.
+
+    Help never holds a declining cue. What declines holds at least one, and may speak of help
+    before it, as texts do that first say what was asked.
+    """
+    count = rng.choice((1, 1, 2, 3, 4))
+    if tools is not None:
+        sentences = [_sentence(rng, deed, HELPING_CUES) for _ in range(count)]
+        if rng.random() < TOOLS_NAMED:
+            sentences.append(_around(rng, tools))
+        return " ".join(sentences)
+    decisive = rng.randrange(count)
+    return " ".join(
+        _sentence(rng, deed, DECLINING_CUES if place >= decisive else HELPING_CUES)
+        for place in range(count)
+    )
+
+
+def tools_in(text: str) -> list[str]:
+    """The tools that a text names, in its order."""
+    return [name for name in re.findall(r"\w+", text) if name in TOOLS]
+
+
+def _sentence(rng: random.Random, deed: Deed, cues: Sequence[str]) -> str:
+    parts = [_gibberish(rng) for _ in range(rng.randint(0, 5))]
+    for cue in rng.sample(cues, rng.randint(1, 2)):
+        parts.insert(rng.randint(0, len(parts)), cue)
+    if rng.random() < 0.5:
+        parts.insert(rng.randint(0, len(parts)), _mention(rng, deed))
+    if rng.random() < 0.3:
+        parts.insert(0, rng.choice(SPEAKERS))
+    return _written(rng, parts)
+
+
+def _around(rng: random.Random, words: Sequence[str]) -> str:
+    """The words in their order, with random words between them."""
+    parts = []
+    for name in words:
+        parts += [_gibberish(rng) for _ in range(rng.randint(0, 3))]
+        parts.append(name)
+    return _written(rng, parts)
+
+
+def _written(rng: random.Random, parts: Sequence[str]) -> str:
+    sentence = " ".join(parts)
+    opening = sentence[0].upper() if rng.random() < 0.7 else sentence[0]
+    return opening + sentence[1:] + rng.choice(".!;")
+
+
+def _deed(rng: random.Random) -> Deed:
+    return harmless(rng) if rng.random() < 0.8 else borderline(rng)
+
+
+def _turn(rng: random.Random, deed: Deed, declines: bool) -> Turn:
+    return decline(deed) if declines else comply(rng, deed)
+
+
+def _mention(rng: random.Random, deed: Deed) -> str:
+    thing = deed.thing
+    return rng.choice((thing, f"{deed.act} the {thing}", f"the {thing}", "this", "it", "request"))
+
+
+def _reason(rng: random.Random) -> str:
+    return rng.choice(REASONS) if rng.random() < 0.5 else _gibberish(rng)
+
+
+def _gibberish(rng: random.Random) -> str:
+    return "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(1, 3)))
