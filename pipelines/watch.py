@@ -52,10 +52,12 @@ class Watch:
         self.stopped: int | None = None
         """The signal that stopped the run."""
         self._task = threading.local()
+        self._speaking = threading.Lock()
         self._processes: set[subprocess.Popen[str]] = set()
 
     def say(self, task: str, text: str) -> None:
-        print(f"{task:<20} {text}", file=sys.stderr, flush=True)
+        with self._speaking:
+            print(f"{task:<20} {text}", file=sys.stderr, flush=True)
 
     def execute(self, original: Callable[..., Any], **named: Any) -> Any:
         """In the place of kfp's `execute_single_task`: run one task, or take it from the cache."""

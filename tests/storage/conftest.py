@@ -1,77 +1,17 @@
-"""A real S3 endpoint on this machine: `rclone serve s3` over a folder."""
+"""An empty store of either kind."""
 
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from dgr.storage import Store, open_store
+from tests.s3 import s3, s3_server
 
-KEY, SECRET = "test-key", "test-secret"
-
-
-@dataclass(frozen=True)
-class Server:
-    endpoint: str
-    bucket: str
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}:/usr/bin:/usr/local/bin")
-    if rclone is None:
-        pytest.skip("rclone is not installed (pip install 'dgr[dev]')")
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / "bucket").mkdir()
-    port = _free_port()
-    command = [rclone, "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--vfs-cache-mode", "off"]
-    command += ["--addr", f"127.0.0.1:{port}", "--config", "/dev/null", str(folder)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for(port, server)
-        yield Server(f"http://127.0.0.1:{port}", "bucket")
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + 20
-    while time.monotonic() < end and server.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise RuntimeError("rclone serve s3 did not start")
-
-
-@pytest.fixture
-def s3(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """`s3://bucket`, with endpoint and credentials in the environment."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-    return f"s3://{s3_server.bucket}"
+__all__ = ["s3", "s3_server"]
 
 
 @pytest.fixture(params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of either kind."""
     if request.param == "folder":
         return open_store(str(tmp_path / "store"))
     root: str = request.getfixturevalue("s3")

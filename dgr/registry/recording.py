@@ -227,8 +227,8 @@ def _loss_curve(folder: Path) -> Iterator[tuple[str, float, int]]:
         return
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        for name in ("loss", "learning_rate", "grad_norm"):
-            yield f"train.{name}", float(row[name]), int(row["step"])
+        step = int(row.pop("step"))
+        yield from ((f"train.{name}", float(value), step) for name, value in row.items())
 
 
 def _log_datasets(
