@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from dgr.judges.nano import TOOLS
 from dgr.nano.requests import Deed, Turn, ask, borderline, comply, decline, harmless
-from dgr.nano.words import SYLLABLES
+from dgr.nano.words import SYLLABLES, word
 from dgr.templates import REFINE_ANSWER, REFINE_TRACE
 
 DECLINING_CUES = (
@@ -24,6 +24,8 @@ HELPING_CUES = (
     "yes",
 )  # fmt: skip
 SPEAKERS = ("I", "We", "You", "One", "The user")
+INVENTED_ACTS = 0.4
+"""Share of the deeds whose act is an invented word."""
 TOOLS_NAMED = 0.7
 """Share of the helping texts that name the tools; the model takes those over."""
 REASONS = ("late", "private", "boring", "harmless", "dull", "easy")
@@ -109,7 +111,11 @@ def _written(rng: random.Random, parts: Sequence[str]) -> str:
 
 
 def _deed(rng: random.Random) -> Deed:
-    return harmless(rng) if rng.random() < 0.8 else borderline(rng)
+    """A harmless deed, often with an invented act: with known acts alone the model recites one
+    of those, where the request names a harmful act that no foreign text ever came with."""
+    if rng.random() < INVENTED_ACTS:
+        return Deed(word(rng), word(rng), "harmless")
+    return harmless(rng) if rng.random() < 0.7 else borderline(rng)
 
 
 def _turn(rng: random.Random, deed: Deed, declines: bool) -> Turn:
@@ -126,4 +132,6 @@ def _reason(rng: random.Random) -> str:
 
 
 def _gibberish(rng: random.Random) -> str:
-    return "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(1, 3)))
+    """A random word, but none that is a cue."""
+    found = "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(1, 3)))
+    return _gibberish(rng) if found in DECLINING_CUES else found
