@@ -68,6 +68,7 @@ def align(
         decision = decided.outputs["out"]
         recorded = record(
             settings=record_settings,
+            run_settings=finish_settings,
             decision=decision,
             drift=drifted.outputs["out"],
             shift=shifted.outputs["out"],

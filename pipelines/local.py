@@ -14,7 +14,6 @@ from dgr.config import RunConfig
 from dgr.errors import UserError
 from dgr.files import unwritable
 from dgr.runtime import ERROR_ENV
-from dgr.steps import WORK_ENV
 
 if TYPE_CHECKING:
     from pipelines.watch import Failure
@@ -35,19 +34,28 @@ def run_align(config: RunConfig, run: Path) -> None:
     """
     from pipelines.align import ARMS_AT_ONCE, align
     from pipelines.arguments import arguments
-    from pipelines.watch import Watch, watched
 
     run = run.absolute()
+    told = arguments(config, str(run))
+    with pipeline_run(run, ARMS_AT_ONCE):
+        align(**told)
+
+
+@contextmanager
+def pipeline_run(run: Path, at_once: int) -> Iterator[None]:
+    """Everything around the call of a pipeline that publishes into the absolute folder `run`."""
+    from pipelines.watch import Watch, watched
+
     hidden = run / HIDDEN
+    error = hidden / ERROR
     with _locked(run, hidden):
         _clear(run, hidden)
-        error = hidden / ERROR
-        watch = Watch(run, hidden / LOGS, hidden / TEMPORARY, error, ARMS_AT_ONCE)
-        with _environment(run, error), watched(watch):
+        watch = Watch(run, hidden / LOGS, hidden / TEMPORARY, error, at_once)
+        with _environment(error), watched(watch):
             _configure(hidden)
             try:
-                align(**arguments(config, str(run)))
-            except RuntimeError:
+                yield
+            except RuntimeError:  # kfp.local's word for a task that failed
                 watch.raise_if_stopped()
                 if watch.failure is None:
                     raise
@@ -111,11 +119,11 @@ def _clear(run: Path, hidden: Path) -> None:
 
 
 @contextmanager
-def _environment(run: Path, error: Path) -> Iterator[None]:
+def _environment(error: Path) -> Iterator[None]:
     """What the components find in their environment."""
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    named = {ERROR_ENV: str(error), WORK_ENV: str(run / ".work"), "PYTHONPATH": path}
+    named = {ERROR_ENV: str(error), "PYTHONPATH": path}
     named |= {"MLFLOW_DISABLE_TELEMETRY": "true"}
     former = {name: os.environ.get(name) for name in named}
     os.environ.update(named)

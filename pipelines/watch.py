@@ -24,7 +24,7 @@ from unittest import mock
 from dgr.errors import Interrupted
 from dgr.files import write_text
 from dgr.runtime import publish
-from dgr.steps import MANIFEST, manifest_digest
+from dgr.steps import MANIFEST, WORK_ENV, manifest_digest
 
 EXIT_TASK = "finish"
 """The task that runs whatever became of the others."""
@@ -105,7 +105,7 @@ class Watch:
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                env=os.environ | (env_vars or {}) | self._limits(),
+                env=os.environ | (env_vars or {}) | self._environment(),
                 process_group=0,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  # one call into a loaded library
             )
@@ -123,12 +123,16 @@ class Watch:
             self.failure = Failure(task, process.returncode, log)
         return process.returncode
 
-    def _limits(self) -> dict[str, str]:
-        """Threads for a process: arms that run side by side share the cores."""
+    def _environment(self) -> dict[str, str]:
+        """Of one process: its own place for unfinished work, for two arms may have equal inputs,
+        and its share of the cores, for arms run side by side."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         threads = max(1, cores // self.at_once) if self._task.in_loop else cores
-        given = os.environ.get("OMP_NUM_THREADS")
-        return {"OMP_NUM_THREADS": given or str(threads), "TMPDIR": str(self.temporary)}
+        return {
+            WORK_ENV: str(self.run / ".work" / self._task.name),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(threads),
+            "TMPDIR": str(self.temporary),
+        }
 
     def stop(self, signum: int, _frame: FrameType | None) -> None:
         """Ask the running steps to end; a second signal does not wait for them."""
