@@ -40,6 +40,7 @@ check-pipelines: $(VENV)/.dev  ## Fail if the compiled pipeline differs from its
 nano: $(VENV)/.local  ## Train the shipped model again from nothing (up to 90 minutes on 2 cores)
 	@$(BIN)/dgr nano train
 	@$(BIN)/dgr nano measure
+	@$(BIN)/dgr nano card
 
 clean:  ## Remove what builds and runs made
 	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

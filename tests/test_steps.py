@@ -49,9 +49,7 @@ def test_manifest_names_every_file_and_is_repeatable(tmp_path: Path, source: Pat
     assert not (tmp_path / "one" / ".work").exists()
 
 
-def test_finished_step_is_found_again_unless_anything_changed(
-    tmp_path: Path, source: Path
-) -> None:
+def test_finished_step_is_found_again_unless_anything_changed(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "out"
     assert run_step(out, source)
     assert not run_step(out, source)

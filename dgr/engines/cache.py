@@ -59,6 +59,7 @@ def new_cache(config: Any) -> Any:
     """The stock cache of a model, its layers of full attention replaced by growing ones."""
     cache = DynamicCache(config=config)
     cache.layers = [
-        GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
+        GrowingLayer() if type(layer) is DynamicLayer else layer  # type: ignore[no-untyped-call]
+        for layer in cache.layers
     ]
     return cache

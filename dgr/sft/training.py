@@ -110,7 +110,7 @@ def load_for_training(config: SftConfig, folder: Path) -> tuple[Any, torch.dtype
     model.to(torch.bfloat16 if frozen_in_half else torch.float32)
     # The base's own generation config is copied beside the result unchanged; transformers would
     # check and rewrite it at every checkpoint.
-    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    model.generation_config = GenerationConfig()
     return model, stored
 
 
