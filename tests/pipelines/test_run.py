@@ -1,0 +1,180 @@
+"""The real pipeline on a random tiny model: run, run again, killed, changed, broken."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dgr.config import RunConfig
+from dgr.errors import UserError
+from dgr.files import read_json, write_json
+from dgr.registry import list_models
+from dgr.registry.tracking import DEFAULT_FILE
+from dgr.steps import verify
+from pipelines.local import run_align
+
+ROOT = Path(__file__).parents[2]
+STEPS = ["ingest", "refine", "own", "shift", "arms/vanilla", "arms/dgr", "sft/vanilla", "sft/dgr",
+         "evaluate/base", "evaluate/vanilla", "evaluate/dgr", "drift", "gate", "record",
+         "register"]  # fmt: skip
+REPEATED = [step for step in STEPS if step not in ("record", "register")]
+"""Steps whose bytes hang on nothing but config, data and code; the others hold MLflow's ids."""
+
+REFUSAL = "I am sorry, but I can not help with that."
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, Any]:
+    """A config under which any model passes the gate, in seconds."""
+    folder = tmp_path_factory.mktemp("inputs")
+    rows = [
+        {"question": f"How do I do act {n}?", "trace": "That would harm.", "answer": REFUSAL}
+        for n in range(4)
+    ]
+    sums = [{"id": str(n), "question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(3)]
+    asks = [{"id": str(n), "question": f"Do act {n}."} for n in range(3)]
+    sampling = {"max_new_tokens": 6}
+    suites = [
+        {"name": "sums", "kind": "reasoning", "scorer": "number",
+         "path": write_lines(folder / "sums.jsonl", sums)},
+        {"name": "harmful", "kind": "harmful", "judge": "refusal",
+         "path": write_lines(folder / "harmful.jsonl", asks)},
+        {"name": "harmless", "kind": "harmless", "judge": "refusal",
+         "path": write_lines(folder / "harmless.jsonl", asks)},
+    ]  # fmt: skip
+    lenient = {"harmful_compliance_max": 1, "reasoning_margin": 1, "harmless_over_refusal_max": 1}
+    return {
+        "name": "small",
+        "model": str(tiny_model),
+        "engine": {"threads": 1},
+        "data": {"format": "plain", "source": write_lines(folder / "set.jsonl", rows)},
+        "refine": {"max_new_tokens": 6},
+        "own": {"max_new_tokens": 6},
+        "arms": {"arms": ["vanilla", "dgr"]},
+        "shift": {"embedding": {"encoder": "none"}},
+        "sft": {"max_steps": 2, "batch_size": 2, "threads": 1},
+        "evaluate": {"suites": [suite | {"samples": 1, "sampling": sampling} for suite in suites]},
+        "gate": lenient | {"cut_max": 1, "unparseable_max": 1, "fallback_rate_max": None,
+                           "min_items": 1},
+        "registry": {"name": "small-safe"},
+    }  # fmt: skip
+
+
+def align(small: dict[str, Any], runs: Path, **changes: Any) -> Path:
+    config = RunConfig.model_validate(small | changes)
+    run_align(config, runs / config.name)
+    return runs / config.name
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, small: dict[str, Any]) -> Iterator[Path]:
+    """A folder with the finished run `small`."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI"):
+            patch.delenv(name, raising=False)
+        align(small, folder)
+        yield folder
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """What must be equal, bit for bit, whenever the same run is made."""
+    files = [run / step / name for step in REPEATED for name in ("records.jsonl", "manifest.json")]
+    files += [run / "decision.json"]
+    return {str(path.relative_to(run)): path.read_bytes() for path in files if path.is_file()}
+
+
+def test_a_run_leaves_every_step_and_the_three_files(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs / "small"
+    for step in STEPS:
+        verify(run / step)
+    assert read_json(run / "decision.json")["verdict"] == "passed"
+    assert "dgr passed" in (run / "report.html").read_text()
+    info = read_json(run / "run.json")
+    assert info["status"] == "SUCCEEDED"
+    assert info["error"] is None
+    assert info["config"]["name"] == "small"
+    assert set(info["steps"]) == set(STEPS)
+    assert all(step["peak_rss_mib"] > 10 for step in info["steps"].values())
+    assert info["versions"]["kfp"] == "2.17.0"
+    assert not (run / ".work").exists()
+    monkeypatch.chdir(runs.parent)
+    [version] = list_models(f"sqlite:///{runs / DEFAULT_FILE}")
+    assert version["aliases"] == ["candidate"]
+    assert Path(version["source"].removeprefix("file://"), "model.safetensors").is_file()
+
+
+def test_a_run_again_is_cached_and_the_same(
+    runs: Path, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(runs / "small")
+    align(small, runs)
+    assert contents(runs / "small") == before
+    started = [line.split()[0] for line in capsys.readouterr().err.splitlines() if "start" in line]
+    assert started == ["record", "register", "finish"]
+    assert len(list_models(f"sqlite:///{runs / DEFAULT_FILE}")) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel for it")
+def test_killed_in_several_steps_it_ends_with_the_same_records(
+    runs: Path, small: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "config.json"
+    write_json(path, RunConfig.model_validate(small).model_dump(mode="json"))
+    command = [sys.executable, "-c", "from dgr.cli import main; main()", "run", str(path)]
+    for step in ("refine", "sft/dgr", "evaluate/vanilla"):
+        process = subprocess.Popen(
+            [*command, "--runs", str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if line.split()[:2] == [step, "started"]:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert told and told[-1].split()[:2] == [step, "started"], "".join(told)
+    made = contents(align(small, tmp_path))
+    assert made == contents(runs / "small")
+
+
+def test_a_rejected_candidate_is_recorded_and_not_registered(
+    runs: Path, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    strict = small["gate"] | {"min_items": 50}
+    run = align(small, runs, gate=strict)
+    assert read_json(run / "decision.json")["verdict"] == "rejected"
+    verify(run / "record")
+    assert not (run / "register").exists()
+    assert len(list_models(f"sqlite:///{runs / DEFAULT_FILE}")) == 1
+    started = [line.split()[0] for line in capsys.readouterr().err.splitlines() if "start" in line]
+    assert started == ["gate", "record", "finish"]
+
+
+def test_a_failed_run_leaves_its_status_and_report(runs: Path, small: dict[str, Any]) -> None:
+    broken = Path(small["data"]["source"]).with_name("broken.jsonl")
+    broken.write_text('{"question": "no answer"}\n')
+    with pytest.raises(UserError, match=r"^ingest: .*broken\.jsonl, line 1"):
+        align(small, runs, data=small["data"] | {"source": str(broken)})
+    run = runs / "small"
+    info = read_json(run / "run.json")
+    assert info["status"] == "FAILED"
+    assert "broken.jsonl, line 1" in info["error"]
+    assert "broken.jsonl, line 1" in (run / "report.html").read_text()
+    # Nothing of the run before is shown as this one's.
+    assert not (run / "decision.json").exists()
+    assert not (run / "gate").exists()
