@@ -46,8 +46,8 @@ def client(uri: str) -> Any:
     try:
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        mlflow.set_tracking_uri(uri)
-        return mlflow.MlflowClient(uri)
+        # Not mlflow.set_tracking_uri: it would leave the URI in this process's environment.
+        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     except Exception as error:  # MLflow raises what its store raises: SQLAlchemy, requests, ...
         raise UserError(f"MLflow at {uri} cannot be opened: {_reason(error)}") from None
 
