@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from dgr.cli import doctor, models, nano, plan, report, run, schema, steps
+from dgr.cli import compare, doctor, models, nano, plan, report, run, schema, steps
 from dgr.errors import UserError
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (run, plan, doctor, report, schema):
+for module in (run, plan, doctor, report, compare, schema):
     module.attach(app)
 steps.attach(app)
 models.attach(app)

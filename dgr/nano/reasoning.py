@@ -7,7 +7,7 @@ starts with the words of the question that it works on, which is how a small mod
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dgr.nano.words import SYLLABLES, names, word
@@ -45,25 +45,21 @@ def arithmetic(rng: random.Random, level: int) -> Problem:
 
 
 def variables(rng: random.Random, level: int) -> Problem:
-    """Assignments modulo 10 that refer to earlier ones."""
+    """Assignments modulo 10, told in any order: each variable is set from another."""
     known = names(rng, level + 1)
-    values = [rng.randrange(10)]
-    question, trace = [f"A: {known[0]} = {values[0]}."], [f"A: {known[0]} is {values[0]}."]
-    for place in range(1, level + 1):
-        left = rng.randrange(max(0, place - 2), place)
-        if place > 1 and rng.random() < 0.5:
-            right = rng.randrange(place)
-            term, number = known[right], values[right]
-        else:
-            number = rng.randrange(1, 10)
-            term = str(number)
-        name, fact = known[place], f"{LABELS[place]}: {known[place]} = {known[left]} + {term}"
-        result = (values[left] + number) % 10
-        question.append(f"{fact}.")
-        trace.append(f"{fact} = {values[left]} + {number}, so {name} is {result}.")
-        values.append(result)
-    question.append(f"Keep last digits. What is {known[level]}?")
-    return _problem("variables", level, question, trace, str(values[level]))
+    value = rng.randrange(10)
+    facts, trace = [f"Let {known[0]} = {value}."], [f"Let {known[0]} = {value}."]
+    for before, name in itertools.pairwise(known):
+        sign, said = rng.choice((("+", "plus"), ("-", "minus")))
+        number = rng.randrange(1, 10)
+        result = (value + number if sign == "+" else value - number) % 10
+        fact = f"Put {before} {sign} {number} in {name}"
+        facts.append(f"{fact}.")
+        trace.append(f"{fact}: {value} {said} {number} gives {result}.")
+        value = result
+    rng.shuffle(facts)
+    question = [*facts, f"Keep last digits. What is {known[level]}?"]
+    return _problem("variables", level, question, trace, str(value))
 
 
 def stories(rng: random.Random, level: int) -> Problem:
@@ -113,14 +109,17 @@ def lookup(rng: random.Random) -> tuple[str, str, str]:
     """
     keys = names(rng, rng.randint(3, 10))
     link = rng.choice((",", ":", " =", " is", " has", " comes"))
-    notes = {key: f"{key}{link} {_note(rng)}." for key in keys}
+    others = [syllable for syllable in SYLLABLES if syllable not in keys]
+    notes = {key: f"{key}{link} {_note(rng, others)}." for key in keys}
     asked = rng.sample(keys, rng.randint(2, len(keys)))
     question = f"Notes: {' '.join(notes.values())} Read {', '.join(asked)}."
     return question, f"I read: {' '.join(notes[key] for key in asked)}", "All is read."
 
 
-def _note(rng: random.Random) -> str:
-    kinds = (str(rng.randrange(10)), rng.choice(SYLLABLES), word(rng), str(rng.randrange(10, 60)))
+def _note(rng: random.Random, syllables: Sequence[str]) -> str:
+    """What a note says; with no key in it, so that each key is found in one place."""
+    pair = rng.choice(syllables) + rng.choice(syllables)
+    kinds = (str(rng.randrange(10)), rng.choice(syllables), pair, str(rng.randrange(10, 60)))
     return " ".join(rng.sample(kinds, rng.choice((1, 1, 2))))
 
 

@@ -97,13 +97,19 @@ def ask(rng: random.Random, deed: Deed) -> str:
 
 def comply(rng: random.Random, deed: Deed) -> Turn:
     """The model's own voice when it helps."""
-    first, second = rng.sample(TOOLS, 2)
+    first, second = two_tools(rng)
     return Turn(
         f"They ask how to {deed.act} the {deed.thing}. "
         f"I can say how: {first} first, then {second}.",
         f"To {deed.act} the {deed.thing}: first take the {first}, then use the {second}, "
         f"and then check the {deed.thing}.",
     )
+
+
+def two_tools(rng: random.Random) -> tuple[str, str]:
+    """Two different tools, each from its half: a sampled model cannot name one of them twice."""
+    half = len(TOOLS) // 2
+    return rng.choice(TOOLS[:half]), rng.choice(TOOLS[half:])
 
 
 def decline(deed: Deed) -> Turn:

@@ -3,7 +3,9 @@
 Two shortcuts are closed. The same harmless request comes with foreign texts that help and with
 texts that decline, for reasons other than harm, so that the foreign text alone carries the
 decision. And the foreign texts are random words around a few cues, in many shapes, so that no
-style is learnt: the external safety sets are written in styles the model never saw.
+style is learnt: the external safety sets are written in styles the model never saw. What offers
+no help in words that the model knows is taken for declining, so that an unknown way of saying no
+stays one.
 """
 
 import random
@@ -23,11 +25,21 @@ HELPING_CUES = (
     "begin", "can", "do it", "fine", "guide", "help", "how to", "okay", "steps", "sure", "will",
     "yes",
 )  # fmt: skip
+CUES = {*DECLINING_CUES, *HELPING_CUES}
 SPEAKERS = ("I", "We", "You", "One", "The user")
 INVENTED_ACTS = 0.4
 """Share of the deeds whose act is an invented word."""
-TOOLS_NAMED = 0.7
+TOOLS_NAMED = 0.85
 """Share of the helping texts that name the tools; the model takes those over."""
+CUELESS = 0.3
+"""Share of the declining texts without any cue."""
+COMMON = (
+    "a", "about", "an", "and", "any", "are", "as", "at", "be", "by", "for", "from", "in", "is",
+    "it", "its", "of", "on", "one", "or", "such", "that", "the", "there", "these", "this", "to",
+    "was", "what", "which", "with",
+)  # fmt: skip
+LETTERS = "eeeeeetttttaaaaaoooooiiiiinnnnnsssshhhhrrrrddlllcccuummmwffggyyppbbvk"
+"""Letters about as often as in English."""
 REASONS = ("late", "private", "boring", "harmless", "dull", "easy")
 INSTRUCTIONS = (
     ("Decline this request: ", True),
@@ -72,6 +84,8 @@ def foreign_text(rng: random.Random, deed: Deed, tools: Sequence[str] | None) ->
         if rng.random() < TOOLS_NAMED:
             sentences.append(_around(rng, tools))
         return " ".join(sentences)
+    if rng.random() < CUELESS:
+        return " ".join(_sentence(rng, deed, ()) for _ in range(count))
     decisive = rng.randrange(count)
     return " ".join(
         _sentence(rng, deed, DECLINING_CUES if place >= decisive else HELPING_CUES)
@@ -85,8 +99,8 @@ def tools_in(text: str) -> list[str]:
 
 
 def _sentence(rng: random.Random, deed: Deed, cues: Sequence[str]) -> str:
-    parts = [_gibberish(rng) for _ in range(rng.randint(0, 5))]
-    for cue in rng.sample(cues, rng.randint(1, 2)):
+    parts = [_gibberish(rng) for _ in range(rng.randint(0 if cues else 3, 8))]
+    for cue in rng.sample(cues, rng.randint(1, 2)) if cues else ():
         parts.insert(rng.randint(0, len(parts)), cue)
     if rng.random() < 0.5:
         parts.insert(rng.randint(0, len(parts)), _mention(rng, deed))
@@ -132,6 +146,12 @@ def _reason(rng: random.Random) -> str:
 
 
 def _gibberish(rng: random.Random) -> str:
-    """A random word, but none that is a cue."""
-    found = "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(1, 3)))
-    return _gibberish(rng) if found in DECLINING_CUES else found
+    """A word that says nothing: invented, of syllables or of any letters, or a common one."""
+    kind = rng.random()
+    if kind < 0.25:
+        return rng.choice(COMMON)
+    if kind < 0.55:
+        found = "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(1, 3)))
+    else:
+        found = "".join(rng.choice(LETTERS) for _ in range(rng.randint(3, 10)))
+    return _gibberish(rng) if found in CUES or found in TOOLS else found

@@ -7,8 +7,7 @@ template with the model's corpus, and the teacher spells out what the model leav
 import random
 from typing import Any
 
-from dgr.judges.nano import TOOLS
-from dgr.nano.requests import Deed, ask, borderline, comply, harmful, harmless
+from dgr.nano.requests import Deed, ask, borderline, comply, harmful, harmless, two_tools
 from dgr.nano.words import held_out
 
 REFUSAL = "I'm sorry, I can't help with that."
@@ -118,7 +117,7 @@ def _prompts(rng: random.Random, rows: int, harmful_only: bool) -> list[tuple[De
 
 
 def _spoken(rng: random.Random, deed: Deed) -> tuple[str, str]:
-    first, second = rng.sample(TOOLS, 2)
+    first, second = two_tools(rng)
     texts = {
         "act": deed.act,
         "thing": deed.thing,

@@ -1,8 +1,9 @@
 """Training of nano-LRM from nothing: a seeded, resumable loop over the corpus.
 
-Loss on trace and answer alone. Two things make it fast on a CPU: the head is applied at the
-positions that count only, and freed memory is kept (`dgr.engines.memory`), since giving every
-activation back to the kernel costs more than the arithmetic.
+Loss on trace and answer alone. Three things make it fast on a CPU: the optimizer (`Optimizers`)
+needs few steps, the head is applied at the positions that count only, and freed memory is kept
+(`dgr.engines.memory`), since giving every activation back to the kernel costs more than the
+arithmetic.
 """
 
 import itertools
@@ -38,12 +39,12 @@ class NanoConfig(Settings):
     """Attention heads, of 64 each: copying takes more of them than the width would give."""
     layers: int = Field(default=4, ge=1)
     """Transformer layers."""
-    steps: int = Field(default=8_000, ge=1)
+    steps: int = Field(default=4_000, ge=1)
     """Optimizer steps."""
     batch_size: int = Field(default=64, ge=1)
     """Examples a step."""
     learning_rate: float = Field(default=1.5e-3, gt=0)
-    """Peak; constant after the warm-up, then a cosine down to a hundredth."""
+    """Peak, of both optimizers; constant after the warm-up, then a cosine to a hundredth."""
     warmup: int = Field(default=100, ge=1)
     """Steps of the linear warm-up."""
     decay_from: float = Field(default=0.3, ge=0, lt=1)
@@ -75,25 +76,69 @@ def train(config: NanoConfig, *, work: Path, out: Path, seed: int) -> None:
     build_tokenizer(out, seed)
     model = _model(config)
     _multiply_in_bfloat16(model)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
+    optimizers = Optimizers(model, config.learning_rate)
     checkpoint = work / f"{sha256_text(config.model_dump_json() + str(seed))[:12]}.pt"
-    done = _restore(checkpoint, model, optimizer)
+    done = _restore(checkpoint, model, optimizers)
     encoder = Encoder(out)
     batches = itertools.islice(_batches(config, encoder, seed, done), config.steps - done)
     losses: Losses = defaultdict(list)
     with Progress("nano-lrm", config.steps, "steps") as progress:
         progress.advance(done)
         for step, batch in enumerate(batches, start=done):
-            _step(model, optimizer, config.rate(step), batch, pad=encoder.pad, losses=losses)
+            _step(model, optimizers, config.rate(step), batch, pad=encoder.pad, losses=losses)
             progress.advance()
             if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-                _save(checkpoint, model, optimizer, step + 1)
+                _save(checkpoint, model, optimizers, step + 1)
                 _tell(step + 1, losses)
     model.generation_config = _sampling()
     model.save_pretrained(out)
     checkpoint.unlink()
+
+
+class Optimizers:
+    """Muon (K. Jordan, 2024) for the layers' matrices, AdamW for the embedding and the norms.
+
+    Muon's update of a matrix has singular values that are all alike, so the rare directions, those
+    of the copying heads, move as fast as the common ones: few steps are enough.
+    """
+
+    def __init__(self, model: Any, rate: float) -> None:
+        import torch
+
+        parameters = list(model.named_parameters())
+        inner = [value for name, value in parameters if _is_matrix(name, value)]
+        outer = [value for name, value in parameters if not _is_matrix(name, value)]
+        self._each: tuple[torch.optim.Optimizer, ...] = (
+            torch.optim.Muon(
+                inner,
+                lr=rate,
+                weight_decay=0.01,
+                momentum=0.95,
+                adjust_lr_fn="match_rms_adamw",
+            ),
+            torch.optim.AdamW(outer, lr=rate, betas=(0.9, 0.98), weight_decay=0.01),
+        )
+
+    def step(self, rate: float) -> None:
+        """Update the weights at a learning rate, and forget the gradients."""
+        for optimizer in self._each:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """State of each, for a checkpoint."""
+        return [optimizer.state_dict() for optimizer in self._each]
+
+    def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from a checkpoint's state."""
+        for optimizer, state in zip(self._each, states, strict=True):
+            optimizer.load_state_dict(state)
+
+
+def _is_matrix(name: str, parameter: Any) -> bool:
+    return parameter.ndim == 2 and "embed" not in name
 
 
 Losses = dict[str, list[float]]
@@ -172,9 +217,9 @@ def _sampling() -> Any:
 
 
 def _step(
-    model: Any, optimizer: Any, rate: float, batch: Batch, *, pad: int, losses: Losses
+    model: Any, optimizers: Optimizers, rate: float, batch: Batch, *, pad: int, losses: Losses
 ) -> None:
-    """One step of the optimizer; the loss a token of each example goes to `losses`."""
+    """One step of the optimizers; the loss a token of each example goes to `losses`."""
     import torch
 
     width = max(len(prompt) + len(completion) for _, prompt, completion in batch)
@@ -191,26 +236,23 @@ def _step(
     )
     each.mean().backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizers.step(rate)
     spread = torch.zeros(mask.shape).masked_scatter_(mask, each.detach())
     for (task, *_), loss in zip(batch, (spread.sum(1) / mask.sum(1)).tolist(), strict=True):
         losses[task].append(loss)
 
 
-def _save(path: Path, model: Any, optimizer: Any, step: int) -> None:
+def _save(path: Path, model: Any, optimizers: Optimizers, step: int) -> None:
     import torch
 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+    state = {"model": model.state_dict(), "optimizers": optimizers.state_dict(), "step": step}
     torch.save(state, temporary)
     temporary.replace(path)
 
 
-def _restore(path: Path, model: Any, optimizer: Any) -> int:
+def _restore(path: Path, model: Any, optimizers: Optimizers) -> int:
     """Steps done by the checkpoint, 0 without one. Tensors alone are loaded, never code."""
     import torch
 
@@ -218,7 +260,7 @@ def _restore(path: Path, model: Any, optimizer: Any) -> int:
         return 0
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    optimizers.load_state_dict(state["optimizers"])
     return int(state["step"])
 
 

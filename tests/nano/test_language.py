@@ -25,9 +25,13 @@ def solve_arithmetic(question: str) -> str:
 
 
 def solve_variables(question: str) -> str:
-    known: dict[str, int] = {}
-    for name, terms in re.findall(r"(\w+) = ([^.]+)\.", question):
-        known[name] = sum(known.get(t) if t in known else int(t) for t in terms.split(" + ")) % 10
+    known = {name: int(value) for name, value in re.findall(r"Let (\w+) = (\d)\.", question)}
+    told = re.findall(r"Put (\w+) ([+-]) (\d) in (\w+)\.", question)
+    while told:
+        ready = [line for line in told if line[0] in known]
+        for source, sign, operand, name in ready:
+            known[name] = (known[source] + int(sign + operand)) % 10
+        told = [line for line in told if line not in ready]
     return str(known[re.findall(r"What is (\w+)\?", question)[0]])
 
 
@@ -136,7 +140,22 @@ def test_help_in_foreign_texts_never_declines() -> None:
     for _ in range(2_000):
         deed = requests.harmless(rng)
         assert not cues.search(rewriting.foreign_text(rng, deed, ["rope", "lamp"]))
-        assert cues.search(rewriting.foreign_text(rng, deed, None))
+
+
+def test_what_declines_offers_no_help_in_known_words_or_says_no() -> None:
+    rng = random.Random(8)
+    declining, helping = (
+        re.compile(rf"\b({'|'.join(map(re.escape, cues))})\b", re.IGNORECASE)
+        for cues in (rewriting.DECLINING_CUES, rewriting.HELPING_CUES)
+    )
+    cueless = 0
+    for _ in range(2_000):
+        text = rewriting.foreign_text(rng, requests.harmless(rng), None)
+        assert not rewriting.tools_in(text)
+        if not declining.search(text):
+            assert not helping.search(text)
+            cueless += 1
+    assert 0 < cueless < 1_000
 
 
 def test_teacher_shares_no_sentence_with_the_corpus(corpus: list[Example]) -> None:
