@@ -16,10 +16,11 @@ class MissingExtra(UserError):
         super().__init__(f"{package} is not installed; install it with: pip install 'dgr[{extra}]'")
 
 
-class Interrupted(KeyboardInterrupt):
+class Interrupted(BaseException):
     """A signal stopped the work before its end; the same command goes on from there.
 
     Not an `Exception`: nothing that catches errors can mistake stopped work for finished work.
+    Nor a `KeyboardInterrupt`, of which the command line's library keeps no word.
     `exit_code` is the shell's convention, 128 + signal number: 130 for Ctrl-C, 143 for SIGTERM.
     """
 

@@ -136,9 +136,12 @@ class Watch:
 
     def stop(self, signum: int, _frame: FrameType | None) -> None:
         """Ask the running steps to end; a second signal does not wait for them."""
-        again, self.stopped = self.stopped is not None, signum
+        if self.stopped is not None:
+            self._signal(signal.SIGKILL)
+            return
+        self.stopped = signum
         write_text(self.error, str(Interrupted(signum, "before the end")))
-        self._signal(signal.SIGKILL if again else signal.SIGTERM)
+        self._signal(signal.SIGTERM)
 
     def _signal(self, signum: int) -> None:
         for process in list(self._processes):

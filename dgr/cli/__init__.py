@@ -6,6 +6,7 @@ Exit codes: 0 passed, 1 a bug, 2 a mistake that the user can mend, 3 rejected by
 
 import errno
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -13,7 +14,10 @@ import typer
 from typer.exceptions import TyperException
 
 from dgr.cli import compare, doctor, models, nano, plan, report, run, schema, steps
-from dgr.errors import UserError
+from dgr.errors import Interrupted, UserError
+
+CTRL_C = 128 + signal.SIGINT
+"""What typer returns in the place of a `KeyboardInterrupt`."""
 
 app = typer.Typer(
     name="dgr",
@@ -36,9 +40,8 @@ def main() -> None:
         code = app(standalone_mode=False)
     except TyperException as error:  # a flag or argument that does not fit
         fail(error.format_message(), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort) as error:
-        sentence = str(error) or "interrupted; run the same command again to go on from here"
-        fail(sentence, getattr(error, "exit_code", 130))
+    except Interrupted as error:
+        fail(str(error), error.exit_code)
     except UserError as error:
         fail(str(error), 2)
     except OSError as error:
@@ -48,6 +51,8 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         fail(f"cannot write {error.filename or 'the output'}: {error.strerror}", 2)
+    if code == CTRL_C:
+        fail("interrupted; run the same command again to go on from here", CTRL_C)
     sys.exit(code if isinstance(code, int) else 0)
 
 
