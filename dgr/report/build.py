@@ -41,7 +41,7 @@ def render(folder: Path) -> str:
     environment.filters["cell"] = lambda row, arm: cell(row.metric, row.figures[arm])
     style = Markup((HERE / "style.css").read_text(encoding="utf-8"))  # ours, not the run's
     page = environment.get_template("report.html.jinja").render(style=style, **context(folder))
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return page.lstrip().encode("utf-8", "replace").decode("utf-8")
 
 
 def context(folder: Path) -> dict[str, Any]:

@@ -129,13 +129,19 @@ def test_a_run_again_is_cached_and_the_same(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel for it")
-def test_killed_in_several_steps_it_ends_with_the_same_records(
+def test_stopped_or_killed_in_several_steps_it_ends_with_the_same_records(
     runs: Path, small: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "config.json"
     write_json(path, RunConfig.model_validate(small).model_dump(mode="json"))
     command = [sys.executable, "-c", "from dgr.cli import main; main()", "run", str(path)]
-    for step in ("refine", "sft/dgr", "evaluate/vanilla"):
+    for step, signum, code in (
+        ("own", signal.SIGINT, 130),
+        ("refine", signal.SIGKILL, -9),
+        ("sft/dgr", signal.SIGTERM, 143),
+        ("sft/dgr", signal.SIGKILL, -9),
+        ("evaluate/vanilla", signal.SIGKILL, -9),
+    ):
         process = subprocess.Popen(
             [*command, "--runs", str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
@@ -145,9 +151,12 @@ def test_killed_in_several_steps_it_ends_with_the_same_records(
             told.append(line)
             if line.split()[:2] == [step, "started"]:
                 break
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        os.kill(process.pid, signum)
+        _, last = process.communicate()
         assert told and told[-1].split()[:2] == [step, "started"], "".join(told)
+        assert process.returncode == code
+        if signum != signal.SIGKILL:
+            assert "dgr: stopped by a signal" in last.splitlines()[-1]
     made = contents(align(small, tmp_path))
     assert made == contents(runs / "small")
 

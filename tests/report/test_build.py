@@ -70,7 +70,8 @@ def whole(run: Path) -> Page:
     return page(run, run.parent / "report.html")
 
 
-def test_page_is_well_formed_with_unique_ids(whole: Page) -> None:
+def test_page_is_well_formed_with_unique_ids(run: Path, whole: Page) -> None:
+    assert (run.parent / "report.html").read_text().startswith("<!DOCTYPE html>\n")
     assert whole.open == []
     assert whole.misnested == []
     ids = whole.values("id")
