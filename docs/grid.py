@@ -20,7 +20,7 @@ METRICS = (
 
 
 def main(runs: Sequence[Path]) -> None:
-    titles = ["config", "learning rate", "epochs", "mix", "arm"]
+    titles = ["data set", "rows", "learning rate", "epochs", "arm"]
     titles += [f"{describe(name).label}, %" for name in METRICS] + ["gate"]
     lines = [titles, ["---"] * len(titles), *(line for run in runs for line in _lines(run))]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -31,13 +31,8 @@ def main(runs: Sequence[Path]) -> None:
 def _lines(run: Path) -> Iterator[list[str]]:
     decision = read_json(run / "decision.json")
     config: dict[str, Any] = read_json(run / "run.json")["config"]
-    sft = config["sft"]
-    budget = [
-        config["data"]["format"],
-        f"{sft['learning_rate']:.0e}",
-        str(sft["epochs"]),
-        str(config["arms"]["harmless_mix"]),
-    ]
+    data, sft = config["data"], config["sft"]
+    budget = [data["format"], str(data["limit"]), f"{sft['learning_rate']:.0e}", str(sft["epochs"])]
     for arm, figures in arm_figures(decision).items():
         if arm != decision["baseline"]:
             values = [cell(describe(name), figures.get(name)) for name in METRICS]
