@@ -19,8 +19,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
+from dgr.errors import UserError
 from dgr.notify import Event, EventKind, NotifyConfig, Target, flush, notify
+from dgr.notify.messages import BODIES
 from dgr.notify.posting import _seconds
+from dgr.settings import parse_settings
 from tests.notify.conftest import (
     HOOK,
     OTHER,
@@ -253,6 +256,10 @@ BAD_URLS = {
 }
 
 
+SENT = {"refused", "unknown", "dots", "unset"}
+"""What is no mistake of form."""
+
+
 @pytest.mark.parametrize("kind", BAD_URLS)
 def test_a_bad_url_neither_raises_nor_shows(
     kind: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -264,6 +271,7 @@ def test_a_bad_url_neither_raises_nor_shows(
     seen = capfd.readouterr()
     assert seen.err.count("\n") == 1
     assert "was not delivered to the target in HOOK_URL: " in seen.err
+    assert ("does not hold an http(s) URL" in seen.err) == (kind not in SENT)
     assert TOKEN.lower() not in (seen.out + seen.err + repr(SIGNED)).lower()
 
 
@@ -331,6 +339,26 @@ def test_without_its_key_nothing_is_sent(
     assert "HOOK_SECRET is not set" in capsys.readouterr().err
 
 
+def test_an_error_that_nobody_foresaw_is_told_by_its_kind(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, capsys: STDERR
+) -> None:
+    """And the thread outlives it."""
+
+    def surprise(*_: object) -> bytes:
+        raise LookupError(receiver.url)
+
+    with monkeypatch.context() as broken:
+        broken.setitem(BODIES, "json", surprise)
+        notify(to(HOOK), event("lost"))
+        assert flush(20) == 0
+    notify(to(HOOK), event("next"))
+    assert flush(20) == 0
+    assert texts(receiver) == ["next"]
+    seen = capsys.readouterr().err
+    assert "it could not be sent (LookupError)" in seen
+    assert TOKEN not in seen
+
+
 def test_no_thread_no_trouble(monkeypatch: pytest.MonkeyPatch, capsys: STDERR) -> None:
     def exhausted(_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -356,6 +384,13 @@ def test_no_thread_no_trouble(monkeypatch: pytest.MonkeyPatch, capsys: STDERR) -
 def test_config_is_checked(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         NotifyConfig.model_validate({"targets": [fields]})
+
+
+def test_a_url_in_the_place_of_its_name_is_told_and_not_shown() -> None:
+    bad = {"targets": [{"url_env": f"https://hooks.example/{TOKEN}"}]}
+    with pytest.raises(UserError, match="the name of an environment variable") as error:
+        parse_settings(NotifyConfig, bad, "run.yaml")
+    assert TOKEN not in str(error.value)
 
 
 @pytest.mark.parametrize("bad", ["", "a\r\nX-Evil: 1", "a b", "ü", "x" * 101])
