@@ -11,6 +11,7 @@ from dgr.engines.config import EngineConfig
 from dgr.errors import UserError
 from dgr.evaluate.config import EvaluateConfig
 from dgr.gate.config import GatePolicy
+from dgr.notify.config import NotifyConfig
 from dgr.own.config import OwnConfig
 from dgr.refine.config import RefineConfig
 from dgr.registry.config import RegistryConfig
@@ -44,6 +45,7 @@ class RunConfig(Settings):
     evaluate: EvaluateConfig
     gate: GatePolicy = GatePolicy()
     registry: RegistryConfig = RegistryConfig()
+    notify: NotifyConfig = NotifyConfig()
 
     @model_validator(mode="after")
     def _candidate_is_trained(self) -> "RunConfig":

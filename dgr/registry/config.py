@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from dgr.settings import Settings
+from dgr.signing.config import SigningConfig
 
 
 class RegistryConfig(Settings):
@@ -17,3 +18,4 @@ class RegistryConfig(Settings):
     folder."""
     name: str = Field(default="dgr-model", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
     """Name of the registered model."""
+    signing: SigningConfig = SigningConfig()
