@@ -12,7 +12,7 @@ import random
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -38,6 +38,8 @@ class Faults:
     """Silence before the request is passed on."""
     down: bool = False
     """Every connection is reset."""
+    drop: str = ""
+    """A header that the server does not get to see."""
     only: str = ""
     """Only requests whose `METHOD path?query` holds this text are touched."""
     seed: int = 0
@@ -103,7 +105,7 @@ class Proxy:
                 name: float(self._random.random() < getattr(faults, name))
                 for name in ("errors", "resets", "lost", "corrupted", "stalls")
             }
-            return Faults(**hit, stall_seconds=faults.stall_seconds, down=faults.down)
+            return replace(faults, **hit)
 
 
 class _Server(ThreadingHTTPServer):
@@ -163,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         upstream = self.server.proxy.upstream
         server = HTTPConnection(str(upstream.hostname), upstream.port, timeout=120)
         try:
-            answer = self._ask(server)
+            answer = self._ask(server, faults.drop.lower())
             if faults.lost:
                 answer.read()
                 self._reset()
@@ -172,10 +174,10 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             server.close()
 
-    def _ask(self, server: HTTPConnection) -> HTTPResponse:
+    def _ask(self, server: HTTPConnection, drop: str) -> HTTPResponse:
         server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
-            if name.lower() not in HOP:
+            if name.lower() not in HOP | {drop}:
                 server.putheader(name, value)
         chunked = self.headers.get("Transfer-Encoding", "").lower() == "chunked"
         if chunked:

@@ -24,7 +24,7 @@ class Echo(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(self.path.encode())
+        self.wfile.write(self.path.encode() + self.headers.get("X-Asked", "").encode())
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:
@@ -44,7 +44,7 @@ def proxy() -> Iterator[Proxy]:
 def ask(proxy: Proxy, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", int(proxy.url.rpartition(":")[2]))
     try:
-        connection.request(method, "/path?q=1", body)
+        connection.request(method, "/path?q=1", body, {"X-Asked": "!"})
         answer = connection.getresponse()
         return answer.status, answer.read()
     except ConnectionError:
@@ -56,7 +56,7 @@ def ask(proxy: Proxy, method: str = "GET", body: bytes | None = None) -> tuple[i
 def test_passes_requests_on(proxy: Proxy) -> None:
     body = bytes(range(256)) * 1_000
     assert ask(proxy, "POST", body) == (200, body)
-    assert ask(proxy) == (200, b"/path?q=1")
+    assert ask(proxy) == (200, b"/path?q=1!")
     assert len(proxy.finished("POST", "q=1")) == len(proxy.finished("GET")) == 1
 
 
@@ -72,9 +72,11 @@ def test_faults_come_at_their_rate_and_again_with_the_seed(proxy: Proxy) -> None
 
 def test_each_fault(proxy: Proxy) -> None:
     proxy.faults = Faults(corrupted=1)
-    assert ask(proxy) == (200, b".path?q=1")
+    assert ask(proxy) == (200, b".path?q=1!")
     proxy.faults = Faults(lost=1)
     assert ask(proxy)[0] == 0
+    proxy.faults = Faults(drop="X-Asked")
+    assert ask(proxy) == (200, b"/path?q=1")
     proxy.faults = Faults(down=True)
     assert ask(proxy)[0] == 0
     proxy.faults = Faults(errors=1, only="POST /path")

@@ -2,11 +2,13 @@
 
 import errno
 import fcntl
+import glob
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dgr.errors import UserError
@@ -14,6 +16,8 @@ from dgr.files import sha256_file, unwritable
 from dgr.steps import MANIFEST
 from dgr.storage.store import changed, check_file, clean_key, files_to_put, other_content
 
+ABANDONED_SECONDS = 3600
+"""A half-written copy that did not grow for so long has no living writer."""
 _CHUNK = 8 << 20
 _NO_SHARING = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM)
 
@@ -64,6 +68,7 @@ class FolderStore:
         target = self.root / clean_key(key)
         if self._holds(target, local, sha256):
             return
+        _sweep(target)
         with _new(target) as temporary:
             # A copy, not a link: whoever writes into `local` later would change the stored file,
             # whose key promises its content. copy_file_range shares the blocks where the file
@@ -157,6 +162,14 @@ def _new(target: Path) -> Iterator[Path]:
     finally:
         # Also after a rename, which does nothing between two names of one file.
         temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+
+
+def _sweep(target: Path) -> None:
+    """Remove copies for this target that a killed process left half-written."""
+    for half in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        with suppress(OSError):  # Another process swept it.
+            if time.time() - half.stat().st_mtime > ABANDONED_SECONDS:
+                half.unlink()
 
 
 def copy(source: Path, target: Path) -> None:

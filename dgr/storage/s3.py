@@ -13,7 +13,7 @@ from dgr.steps import MANIFEST
 from dgr.storage.bucket import Bucket, is_taken
 from dgr.storage.download import digest, download, existing, read
 from dgr.storage.store import check_file, clean_key, files_to_put, other_content
-from dgr.storage.upload import Taken, upload
+from dgr.storage.upload import Taken, upload, upload_probe
 
 PROBE = ".dgr-conditional-writes"
 """An empty object below the prefix that shows whether the store honours If-None-Match."""
@@ -77,7 +77,7 @@ class S3Store:
             except Taken:
                 self._holds(key, local, sha256)
                 return
-            if not self._conditional:
+            if not (self._conditional and self._conditional_parts):
                 time.sleep(SETTLE_SECONDS)
                 self._holds(key, local, sha256)
 
@@ -109,6 +109,15 @@ class S3Store:
     def _conditional(self) -> bool:
         """Whether the store refuses to overwrite when it is asked to."""
         return any(self._put_once(self.prefix + PROBE, b"", {}) for _ in range(2))
+
+    @cached_property
+    def _conditional_parts(self) -> bool:
+        """Whether it does so for uploads in parts too: some learnt that later, or not at all."""
+        try:
+            upload_probe(self.bucket, self.prefix + PROBE)
+        except Taken:
+            return True
+        return False
 
     def _put_once(self, name: str, data: bytes, metadata: dict[str, str]) -> bool:
         """Put an object under the condition that there is none; whether there was one."""

@@ -92,6 +92,26 @@ def upload(
         raise UserError(f"cannot read {local}: {error.strerror or error}") from error
 
 
+def upload_probe(bucket: Bucket, name: str) -> None:
+    """Put one byte at a taken name as an upload in parts that must not overwrite.
+
+    Raises `Taken` where the store honours that.
+    """
+    source = _Source(bucket, Path(), name, 1, None, once=False)
+    target = _begin(source)
+    try:
+        etag = _send_part(source, target, _Part(1, b"-"), _md5(b"-"))
+        _publish_once(
+            source,
+            "complete_multipart_upload",
+            UploadId=target.upload_id,
+            MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": f'"{etag}"'}]},
+        )
+    except Taken:
+        _abort(source, target)
+        raise
+
+
 def _put_whole(source: _Source) -> None:
     data = source.local.read_bytes()
     _check_local(source, hashlib.sha256(data).hexdigest())
@@ -253,17 +273,21 @@ def _complete(source: _Source, target: _Target, sent: list[_Sent]) -> None:
 
 def _publish(source: _Source, operation: str, **arguments: Any) -> dict[str, Any]:
     """The one request that makes the object appear."""
+    if not source.once:
+        return source.bucket.call(operation, Key=source.name, **arguments)
+    # Not every store honours the condition; looking first costs little.
+    if source.bucket.find(source.name):
+        raise Taken
+    return _publish_once(source, operation, **arguments)
+
+
+def _publish_once(source: _Source, operation: str, **arguments: Any) -> dict[str, Any]:
     from botocore.exceptions import ClientError
 
-    if source.once:
-        # Not every store honours the condition; looking first costs little.
-        if source.bucket.find(source.name):
-            raise Taken
-        arguments["IfNoneMatch"] = "*"
     try:
-        return source.bucket.call(operation, Key=source.name, **arguments)
+        return source.bucket.call(operation, Key=source.name, IfNoneMatch="*", **arguments)
     except ClientError as error:
-        if source.once and is_taken(error):
+        if is_taken(error):
             raise Taken from None
         raise
 

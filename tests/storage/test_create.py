@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 
 from dgr.errors import UserError
@@ -90,6 +91,39 @@ def test_of_two_racing_writers_one_wins(store: Store, tmp_path: Path, size: int)
     assert store.sha256("models/weights") == digests[1 - losers[0]]
 
 
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("proxy", ["moto"], indirect=True)
+def test_condition_that_holds_for_small_files_alone(
+    remote: Store, proxy: Proxy, tmp_path: Path
+) -> None:
+    """Some stores ignore it at the end of an upload in parts."""
+    proxy.faults = Faults(drop="If-None-Match", only="POST")
+    files = [tmp_path / "a", tmp_path / "b"]
+    digests = [make(path, PART + 1, seed) for seed, path in enumerate(files)]
+    stores = [open_store(remote.uri) for _ in files]
+    results = at_once(
+        *(lambda n=n: stores[n].create_file(files[n], "weights", digests[n]) for n in (0, 1))
+    )
+    assert [type(result) for result in results].count(UserError) == 1, results
+    assert remote.sha256("weights") == digests[results.index(None)]
+
+
+def test_key_of_a_versioned_bucket_is_free_after_delete(moto: str, tmp_path: Path) -> None:
+    client = boto3.session.Session().client("s3")
+    client.create_bucket(Bucket="versioned")
+    client.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
+    store = open_store("s3://versioned/prefix")
+    digest = make(tmp_path / "f", 1_000, seed=1)
+    store.create_file(tmp_path / "f", "f", digest)
+    assert store.create_text("f", "text") is False
+    store.delete("f")
+    assert store.list() == [] and not store.exists("f")
+    with pytest.raises(UserError, match="f does not exist"):
+        store.sha256("f")
+    assert store.create_text("f", "text") is True
+    assert store.read_text("f") == "text"
+
+
 def test_create_text_once(store: Store) -> None:
     assert store.create_text("claims/a", "ünïcode") is True
     assert store.create_text("claims/a", "ünïcode") is False
@@ -151,6 +185,19 @@ def test_created_files_of_a_folder_are_their_own(tmp_path: Path) -> None:
         file.write(b"changed in place")
     assert store.sha256("f") == digest
     assert Path(store.uri_of("f")).stat().st_mode & 0o777 == 0o444
+
+
+def test_half_a_copy_of_a_killed_process_is_swept(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    digest = make(tmp_path / "f", 1_000, seed=1)
+    store.create_file(tmp_path / "f", "f", digest)
+    old, young = tmp_path / "store" / ".g.1-1.tmp", tmp_path / "store" / ".g.2-2.tmp"
+    old.write_text("half")
+    young.write_text("half")
+    os.utime(old, (1, 1))
+    assert store.list() == ["f"]
+    store.create_file(tmp_path / "f", "g", digest)
+    assert not old.exists() and young.exists()
 
 
 def test_a_flipped_bit_is_found(tmp_path: Path) -> None:

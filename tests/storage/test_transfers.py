@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,29 @@ def test_changed_file_starts_afresh(
     assert parts_of(proxy) == {1, 2, 3, 4}
     assert remote.sha256("f") == digest
     assert unfinished(remote) == ([] if abandoned else old)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("proxy", ["rclone"], indirect=True)
+@pytest.mark.parametrize("size", [PART, 9 * PART], ids=["shorter", "grew"])
+def test_file_that_changes_while_it_is_read(
+    remote: Store, proxy: Proxy, tmp_path: Path, size: int
+) -> None:
+    make(tmp_path / "f", 8 * PART)
+
+    def change() -> None:
+        while not parts_of(proxy):
+            time.sleep(0.005)
+        os.truncate(tmp_path / "f", size)
+
+    proxy.faults = Faults(stalls=1, stall_seconds=0.2, only="partNumber")
+    writer = threading.Thread(target=change)
+    writer.start()
+    with pytest.raises(UserError, match=f"{tmp_path}/f (became shorter|grew) while it was read"):
+        remote.put_file(tmp_path / "f", "f")
+    writer.join()
+    assert not remote.exists("f")
+    assert unfinished(remote) == []
 
 
 def ranges(proxy: Proxy) -> int:
