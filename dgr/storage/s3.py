@@ -1,65 +1,50 @@
-"""A store under a prefix of an S3 bucket.
+"""A store under a prefix of an S3 bucket."""
 
-Endpoint and credentials come from boto3's own chain alone: AWS_ENDPOINT_URL, AWS_PROFILE,
-a pod's role, and so on.
-"""
-
+import hashlib
+import time
+from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
 from dgr.errors import UserError
-from dgr.files import unwritable
 from dgr.steps import MANIFEST
-from dgr.storage.store import clean_key, files_to_put
+from dgr.storage.bucket import Bucket, is_taken
+from dgr.storage.download import digest, download, existing, read
+from dgr.storage.store import check_file, clean_key, files_to_put, other_content
+from dgr.storage.upload import Taken, upload, upload_probe
 
-CONNECT_SECONDS = 10
-ATTEMPTS = 4
-_MISSING = ("404", "NoSuchKey", "NotFound")
-_DENIED = ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
+PROBE = ".dgr-conditional-writes"
+"""An empty object below the prefix that shows whether the store honours If-None-Match."""
+SETTLE_SECONDS = 1.0
+"""Where it does not, a writer that looked first and found the key free waits that long for others
+who did so too, and then reads what is there."""
+WRITER_KEY = "dgr-writer"
 
 
 class S3Store:
     """A store in a bucket, below a prefix."""
 
     def __init__(self, uri: str) -> None:
-        self.bucket, _, prefix = uri.removeprefix("s3://").strip("/").partition("/")
-        if not self.bucket:
+        name, _, prefix = uri.removeprefix("s3://").strip("/").partition("/")
+        if not name:
             raise UserError(f"{uri} names no bucket: write s3://bucket/prefix")
+        self.bucket = Bucket(name)
         self.prefix = clean_key(prefix) + "/" if prefix else ""
-        self.uri = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
-
-    @cached_property
-    def client(self) -> Any:
-        import boto3
-        from botocore.config import Config
-
-        with self._told(self.uri):
-            # Not boto3's default session, which keeps the credentials that it saw first.
-            return boto3.session.Session().client(
-                "s3",
-                config=Config(
-                    connect_timeout=CONNECT_SECONDS,
-                    retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
-                    # Checksum trailers are beyond many S3-compatible servers.
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                ),
-            )
+        self.uri = self.bucket.uri_of(self.prefix).rstrip("/")
 
     def put_folder(self, local: Path, key: str) -> None:
         files = files_to_put(local)
         root = clean_key(key)
         old = self.list(key)
         if f"{root}/{MANIFEST}" in old:
-            self._delete(f"{root}/{MANIFEST}")
+            self.delete(f"{root}/{MANIFEST}")
         for name, path in files.items():
             if name != MANIFEST:
                 self.put_file(path, f"{root}/{name}")
         for stale in set(old) - {f"{root}/{name}" for name in (*files, MANIFEST)}:
-            self._delete(stale)
+            self.delete(stale)
         if MANIFEST in files:
             self.put_file(files[MANIFEST], f"{root}/{MANIFEST}")
 
@@ -74,22 +59,101 @@ class S3Store:
     def put_file(self, local: Path, key: str) -> None:
         if not local.is_file():
             raise UserError(f"{local} does not exist")
-        with self._told(self.uri_of(key)):
-            self.client.upload_file(str(local), self.bucket, self._name(key))
+        with self.bucket.told(self.uri_of(key)):
+            upload(self.bucket, local, self._name(key))
 
-    def get_file(self, key: str, local: Path) -> None:
+    def get_file(self, key: str, local: Path, sha256: str | None = None) -> None:
+        with self.bucket.told(self.uri_of(key)):
+            download(self.bucket, self._name(key), local, sha256)
+
+    def create_file(self, local: Path, key: str, sha256: str) -> None:
+        if not local.is_file():
+            raise UserError(f"{local} does not exist")
+        with self.bucket.told(self.uri_of(key)):
+            if self._holds(key, local, sha256):
+                return
+            try:
+                upload(self.bucket, local, self._name(key), sha256=sha256, once=True)
+            except Taken:
+                self._holds(key, local, sha256)
+                return
+            if not (self._conditional and self._conditional_parts):
+                time.sleep(SETTLE_SECONDS)
+                self._holds(key, local, sha256)
+
+    def _holds(self, key: str, local: Path, sha256: str) -> bool:
+        """False when the key is free; raises when it holds other content."""
+        if self.bucket.find(self._name(key)) is None:
+            return False
+        if self.sha256(key) != sha256:
+            raise other_content(self.uri_of(key), local)
+        check_file(local, sha256)
+        return True
+
+    def create_text(self, key: str, text: str) -> bool:
+        name, writer = self._name(key), uuid4().hex
+        data = text.encode()
+        with self.bucket.told(self.uri_of(key)):
+            if self.bucket.find(name):
+                return False
+            taken = self._put_once(name, data, {WRITER_KEY: writer})
+            if not taken and self._conditional:
+                return True
+            if not taken:
+                time.sleep(SETTLE_SECONDS)
+            # Taken by this very call if its first answer was lost on its way.
+            found = self.bucket.find(name)
+            return found is not None and found.metadata.get(WRITER_KEY) == writer
+
+    @cached_property
+    def _conditional(self) -> bool:
+        """Whether the store refuses to overwrite when it is asked to."""
+        return any(self._put_once(self.prefix + PROBE, b"", {}) for _ in range(2))
+
+    @cached_property
+    def _conditional_parts(self) -> bool:
+        """Whether it does so for uploads in parts too: some learnt that later, or not at all."""
         try:
-            local.parent.mkdir(parents=True, exist_ok=True)
-            with self._told(self.uri_of(key)):
-                # boto3 downloads to a temporary name and renames.
-                self.client.download_file(self.bucket, self._name(key), str(local))
-        except OSError as error:
-            raise unwritable(local, error) from error
+            upload_probe(self.bucket, self.prefix + PROBE)
+        except Taken:
+            return True
+        return False
+
+    def _put_once(self, name: str, data: bytes, metadata: dict[str, str]) -> bool:
+        """Put an object under the condition that there is none; whether there was one."""
+        from botocore.exceptions import ClientError
+
+        md5 = hashlib.md5(data, usedforsecurity=False).digest()
+        try:
+            self.bucket.call(
+                "put_object",
+                Key=name,
+                Body=data,
+                ContentMD5=b64encode(md5).decode(),
+                Metadata=metadata,
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            if is_taken(error):
+                return True
+            raise
+        return False
 
     def read_text(self, key: str) -> str:
-        with self._told(self.uri_of(key)):
-            answer = self.client.get_object(Bucket=self.bucket, Key=self._name(key))
-            return str(answer["Body"].read().decode())
+        with self.bucket.told(self.uri_of(key)):
+            return read(self.bucket, self._name(key)).decode()
+
+    def sha256(self, key: str) -> str:
+        with self.bucket.told(self.uri_of(key)):
+            return digest(self.bucket, self._name(key))
+
+    def size(self, key: str) -> int:
+        with self.bucket.told(self.uri_of(key)):
+            return existing(self.bucket, self._name(key)).size
+
+    def delete(self, key: str) -> None:
+        with self.bucket.told(self.uri_of(key)):
+            self.bucket.call("delete_object", Key=self._name(key))
 
     def exists(self, key: str) -> bool:
         name = self._name(key)
@@ -100,51 +164,14 @@ class S3Store:
         return sorted(name.removeprefix(self.prefix) for name in self._names(prefix))
 
     def uri_of(self, key: str) -> str:
-        return f"s3://{self.bucket}/{self._name(key)}"
+        return self.bucket.uri_of(self._name(key))
 
     def _name(self, key: str) -> str:
         return self.prefix + clean_key(key)
 
     def _names(self, prefix: str) -> Iterator[str]:
         """Full names of all objects that begin with a prefix."""
-        with self._told(f"s3://{self.bucket}/{prefix}"):
-            pages = self.client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-                yield from (entry["Key"] for entry in page.get("Contents", ()))
-
-    def _delete(self, key: str) -> None:
-        with self._told(self.uri_of(key)):
-            self.client.delete_object(Bucket=self.bucket, Key=self._name(key))
-
-    @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        """Turn boto3's errors into one sentence about `what`."""
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            yield
-        except (BotoCoreError, ClientError, Boto3Error) as error:
-            raise UserError(self._sentence(what, error)) from None
-
-    def _sentence(self, what: str, error: Exception) -> str:
-        from botocore.exceptions import (
-            ClientError,
-            EndpointConnectionError,
-            HTTPClientError,
-            NoCredentialsError,
-        )
-
-        reason = " ".join(str(error).split())[:300]
-        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else reason
-        if "NoSuchBucket" in code:
-            return f"{what}: there is no bucket {self.bucket}; create it or name another"
-        if code in _DENIED or any(f"({denied})" in code for denied in _DENIED):
-            return f"{what}: access was refused; check the credentials and their rights"
-        if code in _MISSING:
-            return f"{what} does not exist"
-        if isinstance(error, NoCredentialsError):
-            return f"{what}: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        if isinstance(error, EndpointConnectionError | HTTPClientError):
-            return f"{what}: the store cannot be reached ({reason}); check AWS_ENDPOINT_URL"
-        return f"{what}: {reason}"
+        with self.bucket.told(self.bucket.uri_of(prefix)):
+            pages = self.bucket.pages("list_objects_v2", Prefix=prefix)
+        names = (entry["Key"] for page in pages for entry in page.get("Contents", ()))
+        return (name for name in names if name != self.prefix + PROBE)

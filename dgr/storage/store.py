@@ -4,6 +4,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from dgr.errors import UserError
+from dgr.files import sha256_file
 from dgr.steps import MANIFEST
 
 
@@ -28,9 +29,35 @@ class Store(Protocol):
 
     def put_file(self, local: Path, key: str) -> None: ...
 
-    def get_file(self, key: str, local: Path) -> None: ...
+    def get_file(self, key: str, local: Path, sha256: str | None = None) -> None:
+        """Fetch one file; raises when it is not the content of that SHA-256."""
+        ...
+
+    def create_file(self, local: Path, key: str, sha256: str) -> None:
+        """Put a file at a key that is never overwritten.
+
+        `sha256` is what `local` must hold. Nothing happens when the key holds that content
+        already; raises when it holds another.
+        """
+        ...
+
+    def create_text(self, key: str, text: str) -> bool:
+        """Put a small file if the key is free; False when it is not, whatever it holds."""
+        ...
 
     def read_text(self, key: str) -> str: ...
+
+    def sha256(self, key: str) -> str:
+        """Digest of what the store holds now: read again, not remembered."""
+        ...
+
+    def size(self, key: str) -> int:
+        """Bytes of a file."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove a file; nothing happens when there is none."""
+        ...
 
     def exists(self, key: str) -> bool:
         """Whether a file of that very key is there."""
@@ -64,6 +91,32 @@ def clean_key(key: str) -> str:
     return "/".join(parts)
 
 
+def check_file(local: Path, sha256: str) -> None:
+    """Raises when a file is not what its digest says."""
+    found = sha256_file(local)
+    if found != sha256:
+        raise changed(local, found, sha256)
+
+
+def changed(local: Path, found: str, sha256: str) -> UserError:
+    return UserError(
+        f"{local} has SHA-256 {found} instead of {sha256}: it changed after its digest was taken"
+    )
+
+
+def other_content(uri: str, local: Path) -> UserError:
+    return UserError(
+        f"{uri} holds other content than {local} and is never overwritten; "
+        "delete it or choose another key"
+    )
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is unfinished work of a step, or half a file of a killed process."""
+    half = path.name.startswith(".") and path.suffix in (".part", ".tmp")
+    return ".work" in path.parts or half
+
+
 def files_to_put(folder: Path) -> dict[str, Path]:
     """Relative name -> file, the folder's own manifest last; unfinished work is no part of it."""
     if not folder.is_dir():
@@ -71,7 +124,7 @@ def files_to_put(folder: Path) -> dict[str, Path]:
     found = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".work" not in path.relative_to(folder).parts
+        if path.is_file() and not is_unfinished(path.relative_to(folder))
     }
     if MANIFEST in found:
         found[MANIFEST] = found.pop(MANIFEST)

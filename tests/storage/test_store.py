@@ -14,10 +14,11 @@ def step(tmp_path: Path) -> Path:
     folder = tmp_path / "step"
     (folder / "model").mkdir(parents=True)
     (folder / "manifest.json").write_text("{}")
-    (folder / "model" / "weights").write_bytes(bytes(range(256)) * 40_000)  # 10 MB: multipart
+    (folder / "model" / "weights").write_bytes(bytes(range(256)) * 40_000)
     (folder / "zeta.json").write_text("ünïcode")
     (folder / ".work").mkdir()
     (folder / ".work" / "half").write_text("unfinished")
+    (folder / ".zeta.json.part").write_text("half a download")
     return folder
 
 
@@ -150,7 +151,7 @@ def test_s3_wrong_secret(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_s3_unreachable(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("dgr.storage.s3.ATTEMPTS", 1)
+    monkeypatch.setattr("dgr.storage.bucket.PATIENCE", 0)
     with pytest.raises(UserError, match="cannot be reached"):
         open_store(f"{s3}/x").list()
 
