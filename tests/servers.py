@@ -25,6 +25,7 @@ from tests.s3 import KEY, SECRET, Server, free_port, s3_server
 
 __all__ = ["mlflow_server", "postgres", "s3_server"]
 
+PAGE = Path(__file__).parents[1] / "docs" / "registry-server.md"
 PROGRAMS = Path("/usr/lib/postgresql")
 ACCOUNT, DATABASE, PASSWORD = "postgres", "mlflow", "test-password"
 START_SECONDS = 120
@@ -50,12 +51,23 @@ class Postgres:
             "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync",
         )  # fmt: skip
         self.start()
-        self._run("createdb", *self._address, DATABASE)
+        self._run("createdb", DATABASE)
 
     @property
     def uri(self) -> str:
         """As SQLAlchemy writes it."""
         return f"postgresql+pg8000://{DATABASE}:{PASSWORD}@127.0.0.1:{self._port}/{DATABASE}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its programs find it by."""
+        return {
+            "PATH": f"{self._programs}:{os.environ['PATH']}",
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self._port),
+            "PGUSER": DATABASE,
+            "PGPASSWORD": PASSWORD,
+        }
 
     def start(self) -> None:
         command = [self._programs / "postgres", "-D", self._data, "-p", str(self._port)]
@@ -79,20 +91,16 @@ class Postgres:
         time.sleep(pause)
         self.start()
 
-    @property
-    def _address(self) -> list[str]:
-        return ["--host", "127.0.0.1", "--port", str(self._port), "--username", DATABASE]
-
     def _ready(self) -> bool:
-        probe = [self._programs / "pg_isready", "--quiet", *self._address]
-        return subprocess.run(probe, check=False).returncode == 0
+        probe = [self._programs / "pg_isready", "--quiet"]
+        return subprocess.run(probe, env=self.environment, check=False).returncode == 0
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         subprocess.run(
             [self._programs / program, *arguments],
             check=True,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, "PGPASSWORD": PASSWORD},
+            env=self.environment,
             **self._as,
         )
 
@@ -117,34 +125,41 @@ def run_postgres(programs: Path) -> Iterator[Postgres]:
             server.stop()
 
 
+def documented(name: str) -> str:
+    """The commands of docs/registry-server.md below the mark of that name."""
+    text = PAGE.read_text()
+    return text.partition(f"<!-- {name} -->\n```bash\n")[2].partition("```")[0]
+
+
 @contextmanager
 def run_mlflow(backend: str, store: Server, log: Path) -> Iterator[str]:
-    """`mlflow server` as docs/registry-server.md starts it; its URL."""
+    """`mlflow server` as the page starts it; its URL."""
     port = free_port()
-    command = [
-        sys.executable, "-m", "mlflow", "server",
-        "--host", "127.0.0.1", "--port", str(port), "--workers", "2",
-        "--backend-store-uri", backend,
-        "--artifacts-destination", f"s3://{store.bucket}/mlflow",
-        "--allowed-hosts", f"127.0.0.1:{port}",
-    ]  # fmt: skip
+    address = f"127.0.0.1:{port}"
+    url = f"http://{address}"
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MLFLOW_BACKEND_STORE_URI": backend,
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "BUCKET": store.bucket,
+        "ALLOWED_HOSTS": address,
+        "ORIGINS": url,
         "AWS_ENDPOINT_URL": store.endpoint,
         "AWS_ACCESS_KEY_ID": KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
-        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
     }
     with log.open("wb") as output:
         # Its own process group: the server's workers end with it.
         server = subprocess.Popen(
-            command, stdout=output, stderr=output, env=environment, start_new_session=True
+            ["bash", "-c", documented("serve")],
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
         )
-    url = f"http://127.0.0.1:{port}"
     try:
         wait_until(lambda: healthy(url), server, f"mlflow server (see {log})")
         yield url

@@ -179,7 +179,7 @@ def _log_whole(
     found = read_json(decision / "decision.json")
     tags = {
         "dgr.verdict": found["verdict"],
-        "dgr.reasons": "; ".join(found["reasons"])[:5_000],
+        **({"dgr.reasons": "; ".join(found["reasons"])[:5_000]} if found["reasons"] else {}),
         "dgr.candidate": found["candidate"],
         "dgr.decision": manifest_digest(decision),
         "dgr.version": __version__,

@@ -1,5 +1,6 @@
 """The registry in production shape: MLflow's server over PostgreSQL and S3."""
 
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from dgr.files import read_json
 from dgr.registry import RegistryConfig, record, recording
 from dgr.registry.tracking import client
 from tests.registry.test_record import CHILDREN
 from tests.s3 import Server
-from tests.servers import Flaky, Postgres, flaky_proxy
+from tests.servers import Flaky, Postgres, documented, flaky_proxy
 
 
 @pytest.fixture
@@ -103,11 +105,49 @@ def test_clients_need_no_credentials_for_artifacts(
     assert fetched.read_bytes() == (run / "gate" / "decision.json").read_bytes()
 
 
-def test_a_host_that_is_not_allowed_is_refused(mlflow_server: str) -> None:
-    request = urllib.request.Request(
-        f"{mlflow_server}/api/2.0/mlflow/experiments/get?experiment_id=0",
-        headers={"Host": "mlflow.example.org"},
-    )
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request)
-    assert refused.value.code == 403
+def status(url: str, method: str = "GET", **headers: str) -> int:
+    request = urllib.request.Request(url, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_only_allowed_hosts_and_origins_are_answered(mlflow_server: str) -> None:
+    api = f"{mlflow_server}/api/2.0/mlflow"
+    experiment = f"{api}/experiments/get?experiment_id=0"
+    assert status(experiment) == 200
+    assert status(experiment, Host="mlflow.example.org") == 403
+    assert status(f"{mlflow_server}/health", Host="mlflow.example.org") == 200
+    delete = f"{api}/runs/delete"
+    assert status(delete, "POST", Origin="https://elsewhere.example.org") == 403
+    assert status(delete, "POST", Origin=mlflow_server) == 400  # let through; no run is named
+
+
+def test_a_bundle_in_a_local_folder_is_refused(
+    config: RegistryConfig, run: Path, tmp_path: Path
+) -> None:
+    run_id = recorded(config, run)
+    tracker = client(str(config.tracking_uri))
+    tracker.create_registered_model(tmp_path.name)
+    with pytest.raises(MlflowException, match="Invalid model version source"):
+        tracker.create_model_version(tmp_path.name, source=tmp_path.as_uri(), run_id=run_id)
+    bucket = "s3://bucket/models/small/abc"
+    made = tracker.create_model_version(tmp_path.name, source=bucket, run_id=run_id)
+    assert made.source == bucket
+
+
+def test_a_backup_holds_the_runs(
+    config: RegistryConfig, run: Path, postgres: Postgres, tmp_path: Path
+) -> None:
+    run_id = recorded(config, run)
+    for step in ("backup", "restore"):
+        done = subprocess.run(
+            ["bash", "-e", "-c", documented(step)],
+            cwd=tmp_path, env=postgres.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    restored = client(postgres.uri.removesuffix("/mlflow") + "/restored").get_run(run_id)
+    served = client(str(config.tracking_uri)).get_run(run_id)
+    assert restored.to_dictionary() == served.to_dictionary()
