@@ -160,6 +160,14 @@ def test_a_remote_run_needs_a_server(run: Path) -> None:
         record(CONFIG, run=run, decision=run / "gate", home=None, out=run / "record", seed=0)
 
 
+def test_a_password_is_kept_out_of_the_config() -> None:
+    with pytest.raises(ValueError, match="MLFLOW_TRACKING_PASSWORD") as told:
+        RegistryConfig(tracking_uri="https://me:secret@mlflow.example.org")
+    assert "would be written" in str(told.value)
+    for uri in ("https://mlflow.example.org:443/a@b", "sqlite:////runs/mlflow.db"):
+        assert RegistryConfig(tracking_uri=uri).tracking_uri == uri
+
+
 def test_a_server_that_cannot_be_reached_is_told(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
