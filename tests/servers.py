@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -35,17 +35,20 @@ class Postgres:
     """A PostgreSQL server with a database `mlflow`, on a port of the loopback."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
-        self._programs, self._data = programs, folder / "data"
+        self._programs, self._folder, self._data = programs, folder, folder / "data"
         self._port = free_port()
-        # PostgreSQL refuses to run as root; Debian's package makes an account for it.
-        root = os.getuid() == 0
         self._as: dict[str, Any] = {}
-        if root:
-            shutil.chown(folder, ACCOUNT, ACCOUNT)
-            self._as = {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": ()}
         self._server: subprocess.Popen[bytes] | None = None
-        password = folder / "password"
+
+    def create(self) -> None:
+        """Make the cluster, start it, and make the database."""
+        password = self._folder / "password"
         password.write_text(PASSWORD)
+        if os.getuid() == 0:
+            # PostgreSQL refuses to run as root; Debian's package makes an account for it.
+            self._as = {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": ()}
+            for path in (self._folder, password):
+                shutil.chown(path, ACCOUNT, ACCOUNT)
         self._run(
             "initdb", "--pgdata", self._data, "--username", DATABASE, "--pwfile", password,
             "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync",
@@ -111,7 +114,7 @@ def postgres_programs() -> Path | None:
         return None
     found = shutil.which("pg_ctl")
     folders = sorted(PROGRAMS.glob("*/bin"), key=lambda path: float(path.parent.name))
-    return folders[-1] if folders else Path(found).parent if found else None
+    return folders[-1] if folders else Path(found).resolve().parent if found else None
 
 
 @contextmanager
@@ -120,6 +123,7 @@ def run_postgres(programs: Path) -> Iterator[Postgres]:
     with tempfile.TemporaryDirectory(prefix="dgr-postgres-") as folder:
         server = Postgres(programs, Path(folder))
         try:
+            server.create()
             yield server
         finally:
             server.stop()
@@ -164,7 +168,8 @@ def run_mlflow(backend: str, store: Server, log: Path) -> Iterator[str]:
         wait_until(lambda: healthy(url), server, f"mlflow server (see {log})")
         yield url
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait()
 
 

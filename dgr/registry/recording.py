@@ -96,13 +96,20 @@ def step_folders(run: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _experiment(tracker: Any, name: str, home: Path | None) -> str:
+    from mlflow.exceptions import MlflowException
+
     found = tracker.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
     # A server keeps artifacts where it was told to; the embedded store keeps them beside itself.
     embedded = home is not None and tracker.tracking_uri.startswith("sqlite:")
     place = (home.absolute() / ARTIFACTS).as_uri() if embedded and home else None
-    return str(tracker.create_experiment(name, artifact_location=place))
+    try:
+        return str(tracker.create_experiment(name, artifact_location=place))
+    except MlflowException as error:  # another process was faster, or an answer was lost
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(tracker.get_experiment_by_name(name).experiment_id)
 
 
 def _own_run(tracker: Any, experiment: str, name: str, digests: Mapping[str, str]) -> Any:

@@ -132,16 +132,17 @@ def test_the_pipelines_run_is_a_tag(run: Path, monkeypatch: pytest.MonkeyPatch) 
     assert tracker(run).get_run(run_id).data.tags["dgr.kfp_run"] == "0f3c"
 
 
-def test_runs_whose_creation_was_done_twice_are_there_once(
-    run: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("creation", ["create_run", "create_experiment"])
+def test_what_was_created_twice_is_there_once(
+    run: Path, creation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = MlflowClient.create_run
+    create = getattr(MlflowClient, creation)
 
     def twice(*arguments: Any, **named: Any) -> Any:
         create(*arguments, **named)
         return create(*arguments, **named)
 
-    monkeypatch.setattr(MlflowClient, "create_run", twice)
+    monkeypatch.setattr(MlflowClient, creation, twice)
     run_id = recorded(run)
     runs = all_runs(run)
     assert sorted(found.info.run_name for found in runs) == sorted([*CHILDREN, "small"])
