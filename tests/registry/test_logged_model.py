@@ -10,7 +10,8 @@ from dgr.files import read_json
 from dgr.registry.datasets import datasets
 from dgr.registry.figures import metrics
 from dgr.registry.logged_model import MODEL_TAG, log_model
-from dgr.registry.tracking import client, embedded_file
+from dgr.registry.tracking import client, embedded_file, patiently
+from tests.servers import Flaky, flaky_proxy
 
 
 class Killed(Exception):
@@ -138,3 +139,20 @@ def test_a_version_names_its_model(case: Case, tmp_path: Path) -> None:
     )
     [version] = case.tracker.search_model_versions(f"tags.`{MODEL_TAG}` = '{model}'")
     assert (version.name, str(version.version)) == (name, "1")
+
+
+def test_an_ailing_server_gets_one_whole_model(
+    mlflow_server: str, run: Path, tmp_path: Path
+) -> None:
+    case = Case(mlflow_server, tmp_path.name, run)
+    healthy = case.tracker
+    with flaky_proxy(mlflow_server, every=2) as (url, flaky):
+        case.tracker = client(url)
+        model = patiently(url, case.log)
+    assert set(flaky.spoiled) == set(Flaky.FAULTS)
+    case.tracker = healthy
+    [found] = case.models()
+    assert (found.model_id, found.status) == (model, "READY")
+    assert {figure.key: figure.value for figure in found.metrics} == metrics(case.figures)
+    outputs = case.tracker.get_run(case.run_id).outputs.model_outputs
+    assert [output.model_id for output in outputs] == [model]
