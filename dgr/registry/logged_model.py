@@ -1,11 +1,13 @@
 """The candidate as MLflow's LoggedModel: its figures, the data behind them, where its weights are.
 
-model_id = log_model(
+model_id = patiently(uri, lambda: log_model(
     tracker, run_id=run_id, experiment_id=experiment, name="small-safe", source_uri=source,
     parameters=config, figures=decision["arms"][arm]["metrics"],
     datasets=datasets(run / "evaluate" / arm), tags={BUNDLE_TAG: digest},
+))
+tracker.create_model_version(
+    name, source=source, run_id=run_id, model_id=model_id, tags={MODEL_TAG: model_id}
 )
-tracker.create_model_version(name, source=source, run_id=run_id, model_id=model_id)
 """
 
 from collections.abc import Mapping, Sequence
