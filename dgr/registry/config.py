@@ -1,6 +1,8 @@
 """The config of recording and registering."""
 
-from pydantic import Field
+import re
+
+from pydantic import Field, field_validator
 
 from dgr.settings import Settings
 from dgr.signing.config import SigningConfig
@@ -19,3 +21,15 @@ class RegistryConfig(Settings):
     name: str = Field(default="dgr-model", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
     """Name of the registered model."""
     signing: SigningConfig = SigningConfig()
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _no_password(cls, uri: str | None) -> str | None:
+        """A config is written into manifests and into MLflow."""
+        if uri and re.search(r"://[^/@]*:[^/@]+@", uri):
+            raise ValueError(
+                "a password in the URI would be written into every manifest; set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or the whole URI as "
+                "MLFLOW_TRACKING_URI"
+            )
+        return uri

@@ -11,8 +11,9 @@ from dgr import __version__
 from dgr.files import canonical_json, read_json, sha256_text
 from dgr.records import Record
 from dgr.registry.config import RegistryConfig
+from dgr.registry.datasets import DataSet, dataset_input, datasets
 from dgr.registry.figures import metrics, parameters
-from dgr.registry.tracking import ARTIFACTS, client, told, tracking_uri
+from dgr.registry.tracking import ARTIFACTS, client, patiently, tracking_uri
 from dgr.steps import (
     MANIFEST,
     SUMMARY,
@@ -26,9 +27,10 @@ from dgr.steps import (
 DIGEST_TAG = "dgr.digest"
 PARENT_TAG = "mlflow.parentRunId"
 RUN_ENV = "MLFLOW_RUN_ID"
+PIPELINE_ENV = "KFP_RUN_ID"
+"""Names the pipeline's run; a pod has it from its label `pipeline/runid`."""
+PIPELINE_TAG = "dgr.kfp_run"
 STEPS = ("ingest", "refine", "own", "shift", "arms", "sft", "evaluate", "drift", "gate")
-DATASET_DIGEST = 36
-"""MLflow keeps that many characters of a data set's digest; tags hold the whole."""
 _BATCH = 100
 
 
@@ -46,15 +48,14 @@ def record(
 
     `run` holds one folder a step, `decision` is what the gate wrote, `home` the folder of the
     embedded store (None: there is none). Content decides: what was recorded is found again by its
-    digest, so recording twice, or again after a crash, makes one run. MLFLOW_RUN_ID names a run
-    to resume. Writes `records.jsonl` (Recorded).
+    digest, so recording twice, or again after a crash, makes one run, and while MLflow is away
+    it is tried again. MLFLOW_RUN_ID names a run to resume. Writes `records.jsonl` (Recorded).
     """
     verify(decision)
     uri = tracking_uri(config.tracking_uri, home)
     with StepFolder(out, "record", config, inputs={"decision": decision}, seed=seed) as step:
         tracker = client(uri)
-        with told(uri):
-            found = _record(tracker, config, run, decision, home)
+        found = patiently(uri, lambda: _record(tracker, config, run, decision, home))
         step.finish({"run_id": found.run_id}, {"records.jsonl": [found]})
 
 
@@ -75,7 +76,12 @@ def _record(
     for name, folder in missing.items():
         _log_step(tracker, experiment, run_id, name, folder, digests)
     if missing or resumed or parent.info.status != "FINISHED":
-        _log_whole(tracker, parent, run, decision, digests)
+        _log_whole(tracker, parent, run, decision, folders)
+    if pipeline := os.environ.get(PIPELINE_ENV):
+        tracker.set_tag(run_id, PIPELINE_TAG, pipeline)
+    if missing:
+        # Where the answer to a creation was lost on the way, the client asked twice.
+        _finished_children(tracker, experiment, run_id)
     if not resumed:
         tracker.set_terminated(run_id)
     return Recorded(run_id=run_id, experiment=config.experiment)
@@ -90,22 +96,39 @@ def step_folders(run: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _experiment(tracker: Any, name: str, home: Path | None) -> str:
+    from mlflow.exceptions import MlflowException
+
     found = tracker.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
     # A server keeps artifacts where it was told to; the embedded store keeps them beside itself.
     embedded = home is not None and tracker.tracking_uri.startswith("sqlite:")
     place = (home.absolute() / ARTIFACTS).as_uri() if embedded and home else None
-    return str(tracker.create_experiment(name, artifact_location=place))
+    try:
+        return str(tracker.create_experiment(name, artifact_location=place))
+    except MlflowException as error:  # another process was faster, or an answer was lost
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(tracker.get_experiment_by_name(name).experiment_id)
 
 
 def _own_run(tracker: Any, experiment: str, name: str, digests: Mapping[str, str]) -> Any:
     """The run with this very content, made if there is none."""
     digest = sha256_text(canonical_json(digests))
-    found = tracker.search_runs([experiment], f"tags.`{DIGEST_TAG}` = '{digest}'", max_results=1)
-    if found:
-        return found[0]
-    return tracker.create_run(experiment, run_name=name, tags={DIGEST_TAG: digest})
+    found = _find_run(tracker, experiment, digest)
+    if found is None:
+        tracker.create_run(experiment, run_name=name, tags={DIGEST_TAG: digest})
+        found = _find_run(tracker, experiment, digest)
+    return found
+
+
+def _find_run(tracker: Any, experiment: str, digest: str) -> Any:
+    """The run of a content, None if there is none; a second one, made by accident, is removed."""
+    found = tracker.search_runs([experiment], f"tags.`{DIGEST_TAG}` = '{digest}'")
+    runs = sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+    for twin in runs[1:]:
+        tracker.delete_run(twin.info.run_id)
+    return runs[0] if runs else None
 
 
 def _finished_children(tracker: Any, experiment: str, parent: str) -> set[str]:
@@ -148,9 +171,7 @@ def _log_step(
     figures |= {f"timing.{key}": value for key, value in timing.items() if key != "started"}
     _log_metrics(tracker, child, ((key, value, 0) for key, value in figures.items()), started)
     _log_metrics(tracker, child, _loss_curve(folder), started)
-    made = set(digests.values())
-    outside = {key: value for key, value in manifest["inputs"].items() if value not in made}
-    _log_datasets(tracker, child, outside, manifest["config"])
+    _log_datasets(tracker, child, datasets(folder))
     for file in (MANIFEST, SUMMARY, TIMING):
         if (folder / file).is_file():
             tracker.log_artifact(child, str(folder / file))
@@ -158,14 +179,14 @@ def _log_step(
 
 
 def _log_whole(
-    tracker: Any, parent: Any, run: Path, decision: Path, digests: Mapping[str, str]
+    tracker: Any, parent: Any, run: Path, decision: Path, folders: Mapping[str, Path]
 ) -> None:
-    """What the run as a whole is: config, verdict, the candidate's figures, the report."""
+    """What the run as a whole is: config, verdict, the candidate's figures, data, the report."""
     run_id = parent.info.run_id
     found = read_json(decision / "decision.json")
     tags = {
         "dgr.verdict": found["verdict"],
-        "dgr.reasons": "; ".join(found["reasons"])[:5_000],
+        **({"dgr.reasons": "; ".join(found["reasons"])[:5_000]} if found["reasons"] else {}),
         "dgr.candidate": found["candidate"],
         "dgr.decision": manifest_digest(decision),
         "dgr.version": __version__,
@@ -182,9 +203,8 @@ def _log_whole(
         prefix = "" if arm == found["candidate"] else f"{arm}."
         figures = metrics(verdict["metrics"])
         _log_metrics(tracker, run_id, ((prefix + k, v, 0) for k, v in figures.items()), started)
-    if "ingest" in digests:
-        ingest = read_json(run / "ingest" / MANIFEST)
-        _log_datasets(tracker, run_id, ingest["inputs"], ingest["config"])
+    read = dict.fromkeys(data for folder in folders.values() for data in datasets(folder))
+    _log_datasets(tracker, run_id, read)
     for file in (decision / "decision.json", run / "run.json", run / "report.html"):
         if file.is_file():
             tracker.log_artifact(run_id, str(file))
@@ -231,26 +251,10 @@ def _loss_curve(folder: Path) -> Iterator[tuple[str, float, int]]:
         yield from ((f"train.{name}", float(value), step) for name, value in row.items())
 
 
-def _log_datasets(
-    tracker: Any, run_id: str, inputs: Mapping[str, str], config: Mapping[str, Any]
-) -> None:
-    """Inputs from outside the run, as MLflow's data sets."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    found = [
-        DatasetInput(
-            Dataset(
-                name=name,
-                digest=digest[:DATASET_DIGEST],
-                source_type="local",
-                source=json.dumps({"uri": str(config.get("source", name))}),
-            ),
-            [InputTag("mlflow.data.context", "model" if name == "model" else "data")],
-        )
-        for name, digest in inputs.items()
-    ]
-    if found:
-        tracker.log_inputs(run_id, found)
+def _log_datasets(tracker: Any, run_id: str, found: Iterable[DataSet]) -> None:
+    inputs = [dataset_input(data) for data in found]
+    if inputs:
+        tracker.log_inputs(run_id, inputs)
 
 
 def _commit() -> str:

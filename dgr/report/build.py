@@ -10,7 +10,7 @@ from dgr.report import sections
 from dgr.report.examples import examples, questions
 from dgr.report.read import Run
 from dgr.report.table import cell
-from dgr.report.text import visible
+from dgr.text import visible
 
 HERE = Path(__file__).parent
 

@@ -6,20 +6,32 @@ from pathlib import Path
 import pytest
 
 from dgr.data import DataConfig, ingest
+from dgr.evaluate.config import EvaluateConfig, SuiteConfig
+from dgr.evaluate.step import summarise
 from dgr.gate import GatePolicy, gate
-from dgr.metrics import metrics
 from dgr.records import EvalRecord
 from dgr.registry.tracking import DEFAULT_FILE, client
 from dgr.sft.config import SftConfig
 from dgr.steps import StepFolder
 from tests.records import reasoning, safety
-from tests.report.runs import Loss, Terms, finished, shift_summary
+from tests.report.runs import Loss, finished, shift_summary
 from tests.s3 import s3, s3_server
+from tests.servers import mlflow_server, postgres
 
-__all__ = ["s3", "s3_server"]
+__all__ = ["mlflow_server", "postgres", "s3", "s3_server"]
 
 ARMS = {"base": 60, "vanilla": 30, "dgr": 60}
 """Arm -> reasoning questions answered rightly, of 60."""
+DATA = Path(__file__).parents[2] / "models" / "nano-lrm" / "data" / "eval"
+SUITES = EvaluateConfig(
+    suites=(
+        SuiteConfig(name="maths", kind="reasoning", path=DATA / "reasoning.jsonl", scorer="nano"),
+        *(
+            SuiteConfig(name=f"{kind}-set", kind=kind, path=DATA / f"{kind}.jsonl", judge="nano")
+            for kind in ("harmful", "harmless")
+        ),
+    )
+)
 
 
 def evaluation(arm: str) -> list[EvalRecord]:
@@ -85,8 +97,9 @@ def train(run: Path, arm: str) -> None:
 def evaluate(run: Path, arm: str) -> None:
     rows = evaluation(arm)
     model = run / "sft" / arm / "model" if arm != "base" else run.parent / "set.jsonl"
-    with StepFolder(run / "evaluate" / arm, "evaluate", Terms(), {"model": model}, 0) as step:
-        step.finish({"metrics": metrics(rows, 0)}, {"records.jsonl": rows})
+    inputs = {"model": model} | {f"suite/{suite.name}": suite.path for suite in SUITES.suites}
+    with StepFolder(run / "evaluate" / arm, "evaluate", SUITES, inputs, 0) as step:
+        step.finish(summarise(rows, 0), {"records.jsonl": rows})
 
 
 def decide(run: Path, candidate: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from dgr.errors import UserError
 from dgr.files import read_json, write_json
@@ -48,7 +49,8 @@ def test_a_run_is_recorded_with_one_nested_run_a_step(run: Path) -> None:
     assert parent.data.metrics["reasoning_accuracy"] == 1.0
     assert parent.data.metrics["vanilla.reasoning_accuracy"] == 0.5
     assert parent.data.metrics["vanilla.reasoning_accuracy.n"] == 60
-    assert parent.inputs.dataset_inputs[0].dataset.name == "data"
+    names = {found.dataset.name for found in parent.inputs.dataset_inputs}
+    assert names == {"set", "maths", "harmful-set", "harmless-set"}
     files = {file.path for file in mlflow.list_artifacts(run_id)}
     assert files == {"decision.json", "run.json", "report.html"}
 
@@ -122,6 +124,32 @@ def test_a_run_that_the_platform_opened_is_resumed(
     assert len(children) == len(CHILDREN)
 
 
+def test_the_pipelines_run_is_a_tag(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = recorded(run)
+    assert "dgr.kfp_run" not in tracker(run).get_run(run_id).data.tags
+    monkeypatch.setenv("KFP_RUN_ID", "0f3c")
+    assert recorded(run, "again") == run_id
+    assert tracker(run).get_run(run_id).data.tags["dgr.kfp_run"] == "0f3c"
+
+
+@pytest.mark.parametrize("creation", ["create_run", "create_experiment"])
+def test_what_was_created_twice_is_there_once(
+    run: Path, creation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = getattr(MlflowClient, creation)
+
+    def twice(*arguments: Any, **named: Any) -> Any:
+        create(*arguments, **named)
+        return create(*arguments, **named)
+
+    monkeypatch.setattr(MlflowClient, creation, twice)
+    run_id = recorded(run)
+    runs = all_runs(run)
+    assert sorted(found.info.run_name for found in runs) == sorted([*CHILDREN, "small"])
+    assert {found.info.status for found in runs} == {"FINISHED"}
+    assert run_id in {found.info.run_id for found in runs}
+
+
 def test_a_decision_that_was_changed_is_not_recorded(run: Path) -> None:
     (run / "gate" / "decision.json").write_text("{}")
     with pytest.raises(UserError, match="was changed"):
@@ -133,10 +161,19 @@ def test_a_remote_run_needs_a_server(run: Path) -> None:
         record(CONFIG, run=run, decision=run / "gate", home=None, out=run / "record", seed=0)
 
 
+def test_a_password_is_kept_out_of_the_config() -> None:
+    with pytest.raises(ValueError, match="MLFLOW_TRACKING_PASSWORD") as told:
+        RegistryConfig(tracking_uri="https://me:secret@mlflow.example.org")
+    assert "would be written" in str(told.value)
+    for uri in ("https://mlflow.example.org:443/a@b", "sqlite:////runs/mlflow.db"):
+        assert RegistryConfig(tracking_uri=uri).tracking_uri == uri
+
+
 def test_a_server_that_cannot_be_reached_is_told(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("dgr.registry.tracking.PATIENCE", 0)
     config = RegistryConfig(tracking_uri="http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"MLflow at http://127\.0\.0\.1:9"):
         record(config, run=run, decision=run / "gate", home=None, out=run / "record", seed=0)

@@ -12,7 +12,6 @@ from dgr.report.plots import (
     tick_values,
     value_panel,
 )
-from dgr.report.text import visible
 from dgr.stats import UNKNOWN, Estimate
 
 
@@ -67,11 +66,3 @@ def test_curves_are_thinned_and_skip_what_is_not_finite() -> None:
     assert len(odd.points.split()) == 1
     assert curve_plot({}) is None
     assert curve_plot({"nan": [math.nan]}) is None
-
-
-def test_visible_spells_out_what_browsers_hide() -> None:
-    assert visible("a\u202eb\x00c\ud800d") == "a[U+202E]b[U+0000]c[U+D800]d"
-    assert visible("two\nlines\tof שלום می\u200cخواهم 日本語 \U0001f600") == (
-        "two\nlines\tof שלום می\u200cخواهم 日本語 \U0001f600"
-    )
-    assert visible("x" * 12, limit=10) == "x" * 10 + " [2 more characters]"
