@@ -66,7 +66,9 @@ def _check_output(folder: Path) -> Iterator[Check]:
 
 
 def _check_model(config: RunConfig) -> Check:
-    """A local folder is looked into; a Hub id is only known to be one when it is fetched."""
+    """A local folder is looked into; what is elsewhere is only known when it is fetched."""
+    if config.model.startswith("s3://"):
+        return Check("model", True, f"model {config.model} is fetched from the store")
     folder = Path(config.model)
     if not folder.is_dir():
         looks_local = config.model.startswith((".", "/", "models/")) or config.model.count("/") != 1

@@ -43,6 +43,9 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "reasoning_accuracy": Metric("Reasoning accuracy", "higher"),
     "reasoning_difference": Metric("Reasoning, change from the baseline", "higher", "points"),
+    "reasoning_champion_difference": Metric(
+        "Reasoning, change from the champion", "higher", "points"
+    ),
     "harmful_compliance": Metric("Harmful compliance, answer", "lower"),
     "harmful_trace_compliance": Metric("Harmful compliance, trace", "lower"),
     "harmless_over_refusal": Metric("Over-refusal, harmless", "lower"),

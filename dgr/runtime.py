@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from pydantic import Field
 
@@ -73,21 +73,17 @@ def read_settings(settings: str) -> StepSettings:
     return parse_settings(StepSettings, json.loads(settings), "the component's settings")
 
 
-class Component:
-    """The frame of a component: settings in, a published step folder out.
+class Reader:
+    """The frame of a component that leaves no folder: settings in.
 
-    `name` is the step's folder below the run's place; `sft/dgr` is the step `sft` of arm `dgr`.
     A `UserError` ends the process with its sentence and exit code 2, without a traceback.
     """
 
-    def __init__(self, settings: str, out: Artifact, name: str) -> None:
-        self.settings = read_settings(settings)
-        self.out, self.name = Path(out.path), name
-        self.seed = self.settings.seed
+    def __init__(self, settings: str, name: str) -> None:
+        self.settings, self.name = read_settings(settings), name
         self.options = self.settings.options
-        self._artifact = out
 
-    def __enter__(self) -> "Component":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -101,6 +97,37 @@ class Component:
         else:
             leave(self.name, error)
 
+    def _publish(self) -> None: ...
+
+    def read(self, kind: type[SettingsT]) -> SettingsT:
+        """The step's own config model."""
+        return parse_settings(kind, self.settings.config, self.name)
+
+    @property
+    def runs(self) -> Path | None:
+        """The folder that holds the runs; None when they are in a remote store."""
+        place = self.settings.run
+        return None if "://" in place else Path(place).parent
+
+
+class Component(Reader):
+    """The frame of a component: settings in, a published step folder out.
+
+    `name` is the step's folder below the run's place; `sft/dgr` is the step `sft` of arm `dgr`.
+    """
+
+    def __init__(self, settings: str, out: Artifact, name: str) -> None:
+        super().__init__(settings, name)
+        self.out = Path(out.path)
+        self.seed = self.settings.seed
+        self.wanted = self.settings.wanted
+        """Whether there is anything to do."""
+        self._artifact = out
+
+    def skip(self) -> None:
+        """Say that there is nothing to do."""
+        self.wanted = False
+
     def _publish(self) -> None:
         if not self.wanted:
             write_json(self.out / SKIPPED, {"step": self.name})
@@ -113,23 +140,19 @@ class Component:
         publish(self.out, self.settings.run, self.name)
 
     @property
-    def wanted(self) -> bool:
-        """Whether there is anything to do."""
-        return self.settings.wanted
-
-    def read(self, kind: type[SettingsT]) -> SettingsT:
-        """The step's own config model."""
-        return parse_settings(kind, self.settings.config, self.name)
-
-    @property
     def engine(self) -> EngineConfig:
         return parse_settings(EngineConfig, self.settings.engine, "engine")
 
     @property
     def model(self) -> Path:
+        return self.model_at(None)
+
+    def model_at(self, source: str | None) -> Path:
+        """The local folder of the model at `source`; None: of the target."""
         from dgr.engines import resolve_model
 
-        return resolve_model(self.settings.model, self.settings.revision)
+        revision = self.settings.revision if source is None else None
+        return resolve_model(source or self.settings.model, revision)
 
     def input(self, artifact: Artifact) -> Path:
         """The folder of a step that this one reads, checked to be the one that was meant."""
@@ -148,11 +171,9 @@ class Component:
         """The same for one artifact an arm: arm -> folder."""
         return {artifact.metadata["arm"]: self.input(artifact) for artifact in artifacts}
 
-    @property
-    def runs(self) -> Path | None:
-        """The folder that holds the runs; None when they are in a remote store."""
-        place = self.settings.run
-        return None if "://" in place else Path(place).parent
+    def wanted_of(self, artifacts: Iterable[Artifact]) -> list[Artifact]:
+        """Those that their component had anything to do for."""
+        return [artifact for artifact in artifacts if not artifact.metadata.get("skipped")]
 
     @contextmanager
     def run_folder(self, *steps: str) -> Iterator[Path]:

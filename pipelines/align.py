@@ -3,6 +3,7 @@
 from kfp import dsl
 
 from components.arm import arm as build_arm
+from components.champion import champion
 from components.drift import drift
 from components.evaluate import evaluate
 from components.finish import finish
@@ -28,6 +29,7 @@ def align(
     arm_settings: str,
     sft_settings: str,
     evaluate_settings: str,
+    champion_settings: str,
     drift_settings: str,
     gate_settings: str,
     record_settings: str,
@@ -46,6 +48,12 @@ def align(
         target = own(settings=own_settings, data=data).outputs["out"]
         shifted = shift(settings=shift_settings, data=data, own=target, refined=refined)
         base = evaluate(settings=evaluate_settings, arm="base").outputs["out"]
+        found = champion(settings=champion_settings)
+        # Who is champion, only the registry knows, at the time of the run.
+        found.set_caching_options(False)
+        champion_evaluated = evaluate(
+            settings=evaluate_settings, arm="champion", source=found.output
+        ).outputs["out"]
         with dsl.ParallelFor(arms, name="arms", parallelism=ARMS_AT_ONCE) as arm:
             rows = build_arm(
                 settings=arm_settings, arm=arm, data=data, own=target, refined=refined
@@ -64,6 +72,8 @@ def align(
             base=base,
             evaluations=dsl.Collected(evaluated),
             refined=refined,
+            champion=champion_evaluated,
+            champion_source=found.output,
         )
         decision = decided.outputs["out"]
         recorded = record(

@@ -45,11 +45,16 @@ def arguments(config: RunConfig, run: str) -> dict[str, Any]:
         "arm_settings": step(config.arms, {"config": mix}, digests({})),
         "sft_settings": step(config.sft, target.model()),
         "evaluate_settings": step(config.evaluate, target.engine, target.model(suites)),
+        "champion_settings": step(config.registry),
         "drift_settings": step(config.shift, target.engine, target.model()),
         "gate_settings": step(config.gate, digests({}), candidate=config.candidate),
         "record_settings": step(config.registry, digests({})),
         "register_settings": step(
-            config.registry, digests({}), candidate=config.candidate, base=config.model
+            config.registry,
+            digests({}),
+            candidate=config.candidate,
+            base=config.model,
+            notify=config.notify.model_dump(mode="json"),
         ),
         "finish_settings": step(config, digests({}), started=time.time()),
     }

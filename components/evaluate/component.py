@@ -13,16 +13,23 @@ def evaluate(
     arm: str,
     out: dsl.Output[dsl.Artifact],
     tuned: Optional[dsl.Input[dsl.Artifact]] = None,  # noqa: UP045  # the one spelling KFP reads
+    source: Optional[str] = None,  # noqa: UP045
 ) -> None:
-    """Evaluate the model that `sft` tuned; the target itself where there is none."""
+    """Evaluate the model that `sft` tuned, or the one at `source`, or the target itself.
+
+    An empty `source` says that there is no such model: nothing is done.
+    """
     from dgr.evaluate import EvaluateConfig, evaluate
     from dgr.runtime import Component
 
     with Component(settings, out, f"evaluate/{arm}") as step:
-        evaluate(
-            step.read(EvaluateConfig),
-            engine=step.engine,
-            model=step.input(tuned) / "model" if tuned else step.model,
-            out=step.out,
-            seed=step.seed,
-        )
+        if source == "":
+            step.skip()
+        else:
+            evaluate(
+                step.read(EvaluateConfig),
+                engine=step.engine,
+                model=step.input(tuned) / "model" if tuned else step.model_at(source),
+                out=step.out,
+                seed=step.seed,
+            )

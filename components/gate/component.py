@@ -11,6 +11,8 @@ def gate(
     base: dsl.Input[dsl.Artifact],
     evaluations: dsl.Input[list[dsl.Artifact]],
     refined: dsl.Input[dsl.Artifact],
+    champion: dsl.Input[dsl.Artifact],
+    champion_source: str,
     out: dsl.Output[dsl.Artifact],
 ) -> str:
     """Decide whether the candidate may be registered: `passed` or `rejected`."""
@@ -22,10 +24,11 @@ def gate(
     with Component(settings, out, "gate") as step:
         decide(
             step.read(GatePolicy),
-            evaluations=step.inputs([base, *evaluations]),
+            evaluations=step.inputs([base, *step.wanted_of([champion]), *evaluations]),
             refined=step.optional_input(refined),
             candidate=step.options["candidate"],
             baseline=base.metadata["arm"],
+            champion=champion_source.rpartition("/")[2] or None,
             out=step.out,
             seed=step.seed,
         )

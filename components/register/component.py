@@ -13,6 +13,7 @@ def register(
     out: dsl.Output[dsl.Artifact],
 ) -> None:
     """Register the candidate that passed; its weights are those that the gate decided on."""
+    from dgr.notify import NotifyConfig
     from dgr.registry import RegistryConfig
     from dgr.registry import register as register_model
     from dgr.runtime import Component
@@ -30,4 +31,5 @@ def register(
             home=step.runs,
             out=step.out,
             seed=step.seed,
+            notify=NotifyConfig.model_validate(step.options["notify"]),
         )

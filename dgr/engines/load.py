@@ -1,16 +1,22 @@
 """From a config and a model's name to an engine."""
 
 import importlib.util
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgr.engines.config import EngineConfig
 from dgr.errors import MissingExtra, UserError
+from dgr.files import sha256_text
+from dgr.steps import MANIFEST, verify
+from dgr.storage import open_store
 
 if TYPE_CHECKING:
     from dgr.engines.transformers import TransformersEngine
 
+CACHE_ENV = "DGR_CACHE"
+"""Environment variable that names the folder of fetched models; else ~/.cache/dgr."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILES = ["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"]
 
@@ -26,8 +32,14 @@ def load_engine(config: EngineConfig, model: Path) -> "TransformersEngine":
 
 
 def resolve_model(source: str, revision: str | None = None) -> Path:
-    """A model's local folder. A Hub id is downloaded (safetensors, configs and tokenizer only)."""
-    folder = Path(source)
+    """A model's local folder.
+
+    A Hub id is downloaded (safetensors, configs and tokenizer only), and so is a folder of a store,
+    `s3://bucket/prefix`, once for all runs of this machine.
+    """
+    if source.startswith("s3://"):
+        return _fetch(source)
+    folder = Path(source.removeprefix("file://"))
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"model folder {folder} has no config.json")
@@ -37,6 +49,21 @@ def resolve_model(source: str, revision: str | None = None) -> Path:
     if not _HUB_ID.fullmatch(source) or source.startswith("models/"):
         raise UserError(f"model folder {source} does not exist")
     return _download(source, revision)
+
+
+def _fetch(uri: str) -> Path:
+    """The copy of a store's folder in the cache; checked against its manifest if it has one."""
+    cache = Path(os.environ.get(CACHE_ENV, "~/.cache/dgr")).expanduser() / "models"
+    folder = cache / sha256_text(uri)[:20]
+    if not folder.is_dir():
+        parent, _, name = uri.rstrip("/").rpartition("/")
+        # Under another name until it is whole: what was cut off goes on from there.
+        partial = folder.with_name(f"{folder.name}.partial")
+        open_store(parent).get_folder(name, partial)
+        if (partial / MANIFEST).is_file():
+            verify(partial)
+        partial.replace(folder)
+    return resolve_model(str(folder))
 
 
 def _download(source: str, revision: str | None) -> Path:

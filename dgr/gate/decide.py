@@ -54,6 +54,7 @@ class Evidence:
 
     figures: Mapping[str, Estimate]
     problems: Mapping[str, str] = field(default_factory=dict)
+    has_champion: bool = False
 
 
 def decide(
@@ -62,11 +63,13 @@ def decide(
     baseline: Sequence[EvalRecord],
     candidate: Sequence[EvalRecord],
     refinement: Mapping[str, Any] | None,
+    champion: Sequence[EvalRecord] | None = None,
     arm: str = "dgr",
     seed: int = 0,
 ) -> ArmVerdict:
     """Judge `candidate` against `baseline` (the model before alignment).
 
+    `champion` holds the records of the model that is in use; None where there is none.
     `refinement` holds the `fallback_rate` (an Estimate or its JSON) of the refinement that the arm
     was trained on; None where there is none, which fails the fallback rule of an arm in
     `policy.refined_arms`. `seed` is that of the
@@ -78,9 +81,11 @@ def decide(
     figures = metrics(candidate, seed)
     if "reasoning" not in problems:
         figures |= reasoning_difference(candidate, baseline, seed)
+    if champion is not None:
+        figures |= champion_figures(candidate, champion, seed)
     if arm in policy.refined_arms:
         figures |= fallback_figures(refinement)
-    evidence = Evidence(figures, problems)
+    evidence = Evidence(figures, problems, has_champion=champion is not None)
     families = sorted({row.family or row.suite for row in baseline if row.kind == "reasoning"})
     rules = tuple(judge(policy, evidence, arm, families))
     reasons = tuple(rule.reason for rule in rules if not rule.passed)
@@ -105,6 +110,8 @@ def judge(
     yield from at_most("harmful_compliance", policy.harmful_compliance_max)
     yield from at_most("harmful_trace_compliance", policy.harmful_trace_compliance_max)
     yield _rule(evidence, "reasoning_difference", "low", -policy.reasoning_margin)
+    if evidence.has_champion and policy.champion_margin is not None:
+        yield _rule(evidence, "reasoning_champion_difference", "low", -policy.champion_margin)
     if policy.family_margin is not None:
         for family in families:
             yield _rule(evidence, f"reasoning_difference/{family}", "low", -policy.family_margin)
@@ -188,6 +195,18 @@ def _too_few(policy: GatePolicy, records: Sequence[EvalRecord]) -> str | None:
         if len(found) < policy.min_items:
             return f"suite {suite} has {len(found)} questions, fewer than {policy.min_items}"
     return None
+
+
+def champion_figures(
+    candidate: Sequence[EvalRecord], champion: Sequence[EvalRecord], seed: int
+) -> dict[str, Estimate]:
+    """Candidate minus champion, paired by question; none where they answered other questions."""
+    ours = [row for row in candidate if row.kind == "reasoning"]
+    theirs = [row for row in champion if row.kind == "reasoning"]
+    if evidence_problem(theirs) or mismatch(ours, theirs):
+        return {}
+    found = reasoning_difference(ours, theirs, seed).get("reasoning_difference")
+    return {"reasoning_champion_difference": found} if found else {}
 
 
 def fallback_figures(refinement: Mapping[str, Any] | None) -> dict[str, Estimate]:

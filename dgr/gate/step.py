@@ -13,6 +13,8 @@ from dgr.stats import Estimate, proportion
 from dgr.steps import MANIFEST, StepFolder, manifest_digest, verify
 
 DECISION = "decision.json"
+CHAMPION = "champion"
+"""The arm that stands for the model in use."""
 
 
 class Decision(Record):
@@ -37,16 +39,19 @@ def gate(
     refined: Path | None,
     candidate: str,
     baseline: str,
+    champion: str | None = None,
     out: Path,
     seed: int,
 ) -> None:
     """Decide whether `candidate` may be registered.
 
     `evaluations` maps an arm to the folder that evaluation wrote, baseline included; `refined` is
-    the folder of the refinement. Writes `decision.json` (Decision). Raises `UserError` when an
-    arm has no evaluation, a folder was changed, or arms were evaluated under different configs.
+    the folder of the refinement; `champion` is the digest of the registry's champion, which is
+    evaluated as the arm `champion` (None: there is none). Writes `decision.json` (Decision).
+    Raises `UserError` when an arm has no evaluation, a folder was changed, or arms were evaluated
+    under different configs.
     """
-    for arm in (candidate, baseline):
+    for arm in (candidate, baseline, *([CHAMPION] if champion else [])):
         if arm not in evaluations:
             raise UserError(
                 f"arm '{arm}' has no evaluation; the gate was given {sorted(evaluations)}"
@@ -63,6 +68,7 @@ def gate(
             arm: list(read_records(folder / "records.jsonl", EvalRecord))
             for arm, folder in sorted(evaluations.items())
         }
+        in_use = records[CHAMPION] if champion else None
         refinement = refinement_figures(refined) if refined is not None else None
         arms = {
             arm: decide(
@@ -70,6 +76,7 @@ def gate(
                 baseline=records[baseline],
                 candidate=rows,
                 refinement=refinement,
+                champion=in_use,
                 arm=arm,
                 seed=seed,
             )
@@ -84,7 +91,7 @@ def gate(
             rules=chosen.rules,
             arms=arms,
             policy=policy,
-            identity=identity(policy, evaluations, refined, seed),
+            identity=identity(policy, evaluations, refined, seed) | {"champion": champion},
         )
         (out / MANIFEST).unlink(missing_ok=True)  # from here on the old decision is none
         write_json(out / DECISION, decision)
@@ -127,8 +134,10 @@ def _terms(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def identity(
     policy: GatePolicy, evaluations: Mapping[str, Path], refined: Path | None, seed: int
 ) -> dict[str, Any]:
+    manifests = {arm: verify(folder) for arm, folder in evaluations.items()}
     return {
         "evaluations": {arm: manifest_digest(folder) for arm, folder in evaluations.items()},
+        "models": {arm: found["inputs"].get("model") for arm, found in manifests.items()},
         "refined": manifest_digest(refined) if refined is not None else None,
         "policy": sha256_text(canonical_json(policy.model_dump(mode="json"))),
         "seed": seed,

@@ -8,12 +8,13 @@ for what is on its way, for at most ten seconds; what was not delivered by then 
 sentence on standard error says so. No URL and no secret is ever in a message of ours.
 """
 
-from dgr.notify.config import NotifyConfig, Target
+from dgr.notify.config import NOBODY, NotifyConfig, Target
 from dgr.notify.delivery import flush, notify
 from dgr.notify.events import Event, EventKind
 from dgr.notify.signatures import verify_signature
 
 __all__ = [
+    "NOBODY",
     "Event",
     "EventKind",
     "NotifyConfig",

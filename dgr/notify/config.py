@@ -40,3 +40,6 @@ class NotifyConfig(Settings):
 
     targets: tuple[Target, ...] = ()
     """The receivers; none: nobody is told."""
+
+
+NOBODY = NotifyConfig()

@@ -21,6 +21,19 @@ class RegistryConfig(Settings):
     name: str = Field(default="dgr-model", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
     """Name of the registered model."""
     signing: SigningConfig = SigningConfig()
+    """Which key signs bundles, and which one they must be signed by."""
+    auto_approve: bool = False
+    """Approve what passes the gate without a person. Promotion stays a step of its own."""
+    compare_with_champion: bool = True
+    """Evaluate the registry's champion beside the arms, so that the gate compares the candidate
+    with it: without that, what is registered can be promoted only where there is no champion."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_journal(cls, name: str) -> str:
+        if name.endswith(".journal"):
+            raise ValueError("a name that ends in .journal is a journal's own")
+        return name
 
     @field_validator("tracking_uri")
     @classmethod

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from dgr.errors import UserError
+from dgr.registry.config import RegistryConfig
+from dgr.registry.journal import is_journal, search_versions
+from dgr.registry.registry import open_registry
 from dgr.registry.tracking import URI_ENV, client, embedded_file, told
 from dgr.registry.tracking import tracking_uri as resolve
 
@@ -22,8 +25,21 @@ def list_models(tracking_uri: str | None = None) -> list[dict[str, Any]]:
         return [
             _describe(tracker, version)
             for model in tracker.search_registered_models()
-            for version in tracker.search_model_versions(f"name = '{model.name}'")
+            if not is_journal(model)
+            for version in reversed(search_versions(tracker, model.name))
         ]
+
+
+def champion_source(config: RegistryConfig, home: Path | None) -> str:
+    """Where the champion's bundle is; empty where there is none or the config wants none."""
+    nowhere = not (config.tracking_uri or os.environ.get(URI_ENV)) and not (
+        home and embedded_file(home).is_file()
+    )
+    if nowhere or not config.compare_with_champion:
+        return ""
+    registry = open_registry(config, home)
+    digest = registry.history().champion_bundle
+    return registry.source(digest) if digest else ""
 
 
 def show_model(name: str, version: str, tracking_uri: str | None = None) -> dict[str, Any]:

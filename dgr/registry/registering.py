@@ -1,21 +1,27 @@
 """Registering the candidate that passed the gate: its bundle in the store, a version in MLflow."""
 
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dgr import __version__
 from dgr.errors import UserError
-from dgr.files import read_json, sha256_file, write_bytes, write_json, write_text
+from dgr.files import read_json
+from dgr.notify import NOBODY, NotifyConfig
 from dgr.records import Record
+from dgr.registry.bundle import DECISION, BundleManifest, build, bundle_key, upload
 from dgr.registry.card import card
 from dgr.registry.config import RegistryConfig
-from dgr.registry.tracking import client, told, tracking_uri
+from dgr.registry.datasets import DataSet, datasets
+from dgr.registry.history import Kind, State
+from dgr.registry.journal import Draft, search_versions, who
+from dgr.registry.logged_model import MODEL_TAG, log_model
+from dgr.registry.moving import approve, move
+from dgr.registry.registry import Registry, open_registry
 from dgr.steps import MANIFEST, SUMMARY, StepFolder, input_digest, manifest_digest, verify
-from dgr.storage import Store, open_store
 
-ALIAS = "candidate"
-LINEAGE = "lineage.json"
+AUTO_APPROVAL = "auto-approval"
+"""Who approves where the config lets every version be approved that passed the gate."""
 
 
 class Registered(Record):
@@ -25,6 +31,7 @@ class Registered(Record):
     version: str
     source: str
     """Where its bundle is."""
+    state: str
 
 
 def register(
@@ -37,6 +44,7 @@ def register(
     home: Path | None,
     out: Path,
     seed: int,
+    notify: NotifyConfig = NOBODY,
 ) -> None:
     """Put the candidate's bundle in the store and register it as a model version.
 
@@ -47,30 +55,42 @@ def register(
     decided on other weights than the run's.
     """
     verify(decision)
-    found = read_json(decision / "decision.json")
+    found = read_json(decision / DECISION)
     arm = found["candidate"]
     sft, evaluation = run / "sft" / arm, run / "evaluate" / arm
     check(found, sft, evaluation)
-    uri = tracking_uri(config.tracking_uri, home)
-    store = open_store(_store(config, home))
+    registry = open_registry(config, home, notify)
     inputs = {"sft": sft, "evaluation": evaluation, "decision": decision}
     with StepFolder(out, "register", config, inputs=inputs, seed=seed) as step:
-        text = card(config.name, run, found, base)
-        bundle = _bundle(step.work / "bundle", sft, decision, text)
-        source = _upload(store, bundle, f"models/{config.name}/{manifest_digest(bundle)}")
+        folder = step.work / "bundle"
+        digest, manifest = build(
+            folder,
+            sft=sft,
+            decision=decision,
+            card=card(config.name, run, found, base, signed=config.signing.private_key is not None),
+            signing=config.signing,
+        )
+        upload(registry.store, folder, bundle_key(config.name, digest))
         tags = {
-            "dgr.bundle": manifest_digest(bundle),
-            "dgr.decision": manifest_digest(decision),
+            "dgr.bundle": digest,
+            "dgr.decision": manifest.files[DECISION],
             "dgr.arm": arm,
             "dgr.base": base,
             "dgr.training": manifest_digest(sft),
             "dgr.code": read_json(sft / MANIFEST)["code"],
             "dgr.version": __version__,
         }
-        with told(uri):
-            run_id = read_json(recorded / SUMMARY)["run_id"]
-            version = _version(client(uri), config.name, source, run_id, tags)
-        step.finish(version.model_dump(), {"records.jsonl": [version]})
+        model = Model(
+            digest=digest,
+            manifest=manifest,
+            run_id=read_json(recorded / SUMMARY)["run_id"],
+            tags=tags,
+            figures=found["arms"][arm]["metrics"],
+            parameters=read_json(sft / MANIFEST)["config"],
+            datasets=[data for folder in (run / "ingest", evaluation) for data in datasets(folder)],
+        )
+        registered = _register(registry, model)
+        step.finish(registered.model_dump(), {"records.jsonl": [registered]})
 
 
 def check(decision: dict[str, Any], sft: Path, evaluation: Path) -> None:
@@ -86,55 +106,69 @@ def check(decision: dict[str, Any], sft: Path, evaluation: Path) -> None:
         raise UserError(f"the gate decided on other weights of {arm} than those in {sft}")
 
 
-def _store(config: RegistryConfig, home: Path | None) -> str:
-    if config.store:
-        return config.store
-    if home is None:
-        raise UserError("a run in a remote store needs a store for models: set registry.store")
-    return str(home.absolute() / "store")
+@dataclass(frozen=True)
+class Model:
+    """What is registered."""
+
+    digest: str
+    manifest: BundleManifest
+    run_id: str
+    tags: dict[str, str]
+    figures: dict[str, Any]
+    parameters: dict[str, Any]
+    datasets: list[DataSet]
 
 
-def _bundle(folder: Path, sft: Path, decision: Path, text: str) -> Path:
-    """The model as it is kept: weights, tokenizer, card, decision, lineage, and a manifest."""
-    shutil.rmtree(folder, ignore_errors=True)
-    open_store(str(folder.parent)).put_folder(sft / "model", folder.name)
-    # These are new files: what they replace may be links to the step's own.
-    write_bytes(folder / "decision.json", (decision / "decision.json").read_bytes())
-    write_bytes(folder / LINEAGE, (sft / MANIFEST).read_bytes())
-    write_text(folder / "README.md", text)
-    files = {
-        path.relative_to(folder).as_posix(): sha256_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    write_json(folder / MANIFEST, {"files": files})
-    return folder
+def _register(registry: Registry, model: Model) -> Registered:
+    """The version with this bundle, made if there is none, and in the journal once."""
+    source = registry.source(model.digest)
+    version = registry.patiently(lambda: _version(registry, source, model))
+    known = registry.history().versions.get(version)
+    if known is None or known.state is State.REMOVED:
+        draft = Draft(
+            kind=Kind.REGISTERED,
+            version=version,
+            bundle=model.digest,
+            decision=model.manifest.files[DECISION],
+            actor=who(),
+            reason=f"passed the gate as {model.tags['dgr.arm']}, run {model.run_id}",
+        )
+        move(registry, draft)
+    state = registry.settle().versions[version].state
+    if registry.config.auto_approve and state is State.CANDIDATE:
+        approve(registry, version, reason="passed the gate", actor=AUTO_APPROVAL)
+        state = State.APPROVED
+    return Registered(name=registry.name, version=version, source=source, state=state.value)
 
 
-def _upload(store: Store, bundle: Path, key: str) -> str:
-    """Put the bundle unless it is there; its URI."""
-    if not store.exists(f"{key}/{MANIFEST}"):
-        store.put_folder(bundle, key)
-    uri = store.uri_of(key)
-    return uri if "://" in uri else Path(uri).as_uri()
-
-
-def _version(tracker: Any, name: str, source: str, run_id: str, tags: dict[str, str]) -> Registered:
-    """The version with this very source, made if there is none; it gets the alias."""
+def _version(registry: Registry, source: str, model: Model) -> str:
     from mlflow.exceptions import MlflowException
 
+    tracker, name = registry.tracker, registry.name
     try:
         tracker.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    known = {
-        found.source: str(found.version)
-        for found in tracker.search_model_versions(f"name = '{name}'")
-    }
-    version = known.get(source)
-    if version is None:
-        made = tracker.create_model_version(name, source=source, run_id=run_id, tags=tags)
-        version = str(made.version)
-    tracker.set_registered_model_alias(name, ALIAS, version)
-    return Registered(name=name, version=version, source=source)
+    for found in search_versions(tracker, name):
+        if found.source == source:
+            return str(found.version)
+    model_id = log_model(
+        tracker,
+        run_id=model.run_id,
+        experiment_id=tracker.get_run(model.run_id).info.experiment_id,
+        name=name,
+        source_uri=source,
+        parameters=model.parameters,
+        figures=model.figures,
+        datasets=model.datasets,
+        tags=model.tags,
+    )
+    made = tracker.create_model_version(
+        name,
+        source=source,
+        run_id=model.run_id,
+        tags={**model.tags, MODEL_TAG: model_id},
+        model_id=model_id,
+    )
+    return str(made.version)

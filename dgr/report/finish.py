@@ -10,9 +10,11 @@ from typing import Any
 
 from dgr import __version__
 from dgr.errors import UserError
-from dgr.files import read_json, write_bytes, write_json
+from dgr.files import read_json, sha256_file, sha256_text, write_bytes, write_json
+from dgr.notify import Event, EventKind, NotifyConfig, notify
 from dgr.report.build import build_report
 from dgr.runtime import ERROR_ENV, StepSettings, leave, local_run, read_settings
+from dgr.settings import parse_settings
 from dgr.steps import TIMING, code_digest
 from dgr.storage import open_store
 
@@ -27,7 +29,10 @@ def finish_run(settings: str, *, state: str, error: str | None) -> None:
     `error` its message, which the failed step's own sentence replaces where that is known.
     """
     try:
-        _finish(read_settings(settings), state, _sentence() or error or None)
+        told = read_settings(settings)
+        _finish(told, state, error := _sentence() or error or None)
+        if state != "RUNNING":
+            _notify(told, state, error)
     except (UserError, OSError) as problem:
         leave("finish", problem)
         raise
@@ -46,6 +51,31 @@ def _finish(settings: StepSettings, state: str, error: str | None) -> None:
             for name in FILES:
                 if (folder / name).is_file():
                     store.put_file(folder / name, name)
+
+
+def _notify(settings: StepSettings, state: str, error: str | None) -> None:
+    """Tell whoever wants to know what the gate said, or why there is no verdict."""
+    config = parse_settings(NotifyConfig, settings.config.get("notify", {}), "notify")
+    if not config.targets:
+        return
+    name = str(settings.config.get("name"))
+    with local_run(settings.run) as folder:
+        decision = folder / "decision.json"
+        if state == "FAILED" or not decision.is_file():
+            text = f"run {name} failed: {error or 'see its logs'}"
+            notify(config, Event(kind=EventKind.FAILED, run=name, text=text))
+            return
+        found, digest = read_json(decision), sha256_file(decision)
+    why = f": {'; '.join(found['reasons'])}" if found["reasons"] else ""
+    event = Event(
+        # The same verdict again, from the cache, is no news.
+        id=sha256_text(f"{name} {digest}"),
+        kind=EventKind.VERDICT,
+        run=name,
+        digest=digest,
+        text=f"run {name}: {found['candidate']} {found['verdict']}{why}",
+    )
+    notify(config, event)
 
 
 def _sentence() -> str:

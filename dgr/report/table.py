@@ -13,6 +13,7 @@ from dgr.stats import Estimate
 HEADLINE = (
     "reasoning_accuracy",
     "reasoning_difference",
+    "reasoning_champion_difference",
     "harmful_compliance",
     "harmful_trace_compliance",
     "harmless_over_refusal",
@@ -21,7 +22,15 @@ HEADLINE = (
 """What an arm is compared by."""
 QUALITY = tuple(f"{kind}_{measure}" for measure in ("cut", "unparseable") for kind in KINDS)
 """How far the headline figures can be trusted."""
-ORDER = ("base", "vanilla", "dgr", "dgr-drop", "vanilla-length-matched", "self-generated")
+ORDER = (
+    "base",
+    "champion",
+    "vanilla",
+    "dgr",
+    "dgr-drop",
+    "vanilla-length-matched",
+    "self-generated",
+)
 
 Figures = dict[str, Estimate]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from dgr.errors import UserError
 from dgr.files import sha256_file, unwritable
 from dgr.steps import MANIFEST
-from dgr.storage.store import changed, check_file, clean_key, files_to_put, other_content
+from dgr.storage.store import as_text, changed, check_file, clean_key, files_to_put, other_content
 
 ABANDONED_SECONDS = 3600
 """A half-written copy that did not grow for so long has no living writer."""
@@ -100,7 +100,10 @@ class FolderStore:
             return _link_once(temporary, target)
 
     def read_text(self, key: str) -> str:
-        return self._existing(key).read_text(encoding="utf-8")
+        return as_text(self.read_bytes(key), self.uri_of(key))
+
+    def read_bytes(self, key: str) -> bytes:
+        return self._existing(key).read_bytes()
 
     def sha256(self, key: str) -> str:
         return sha256_file(self._existing(key))

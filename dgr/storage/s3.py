@@ -12,7 +12,7 @@ from dgr.errors import UserError
 from dgr.steps import MANIFEST
 from dgr.storage.bucket import Bucket, is_taken
 from dgr.storage.download import digest, download, existing, read
-from dgr.storage.store import check_file, clean_key, files_to_put, other_content
+from dgr.storage.store import as_text, check_file, clean_key, files_to_put, other_content
 from dgr.storage.upload import Taken, upload, upload_probe
 
 PROBE = ".dgr-conditional-writes"
@@ -140,8 +140,11 @@ class S3Store:
         return False
 
     def read_text(self, key: str) -> str:
+        return as_text(self.read_bytes(key), self.uri_of(key))
+
+    def read_bytes(self, key: str) -> bytes:
         with self.bucket.told(self.uri_of(key)):
-            return read(self.bucket, self._name(key)).decode()
+            return read(self.bucket, self._name(key))
 
     def sha256(self, key: str) -> str:
         with self.bucket.told(self.uri_of(key)):

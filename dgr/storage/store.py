@@ -47,6 +47,8 @@ class Store(Protocol):
 
     def read_text(self, key: str) -> str: ...
 
+    def read_bytes(self, key: str) -> bytes: ...
+
     def sha256(self, key: str) -> str:
         """Digest of what the store holds now: read again, not remembered."""
         ...
@@ -81,6 +83,13 @@ def open_store(uri: str) -> Store:
     from dgr.storage.folder import FolderStore
 
     return FolderStore(Path(uri.removeprefix("file://")))
+
+
+def as_text(data: bytes, where: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where} is not UTF-8 text: {error.reason}") from None
 
 
 def clean_key(key: str) -> str:

@@ -45,7 +45,7 @@ def test_a_section_reaches_its_own_step_alone(config: dict[str, Any]) -> None:
         "sft": ({"epochs": 2}, {"sft"}),
         "shift": ({"max_rows": 3}, {"shift", "drift"}),
         "gate": ({"min_items": 3}, {"gate"}),
-        "registry": ({"name": "other"}, {"record", "register"}),
+        "registry": ({"name": "other"}, {"champion", "record", "register"}),
         "engine": ({"batch_size": 3}, GENERATING),
     }
     for section, (value, steps) in cases.items():
