@@ -31,7 +31,8 @@ from dgr.storage import Store, open_store
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "storage.md"
-BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
+MARKS = "<!-- {gib:g} GiB:begin -->", "<!-- {gib:g} GiB:end -->"
+"""Around the place of one size's table in the page."""
 BLOCK = 64 << 20
 TRANSFER = """
 import sys
@@ -200,7 +201,11 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=1.0, help="size of the file")
     parser.add_argument("--pairs", type=int, default=3, help="runs of each")
     parser.add_argument("--scratch", type=Path, help="folder with room for three such files")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/storage.md")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="put the table into docs/storage.md, at the place of that size",
+    )
     options = parser.parse_args()
     program("aws")
     size = int(options.gib * (1 << 30))
@@ -214,9 +219,9 @@ def main() -> None:
     )
     print(text)
     if options.write:
-        page = PAGE.read_text()
-        before, _, rest = page.partition(BEGIN)
-        write_text(PAGE, before + BEGIN + "\n" + text + "\n" + END + rest.partition(END)[2])
+        begin, end = (mark.format(gib=options.gib) for mark in MARKS)
+        before, _, rest = PAGE.read_text().partition(begin)
+        write_text(PAGE, before + begin + "\n" + text + "\n" + end + rest.partition(end)[2])
 
 
 if __name__ == "__main__":
