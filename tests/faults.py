@@ -5,7 +5,8 @@ with Proxy("http://127.0.0.1:9000", Faults(errors=0.05, seed=1)) as proxy:
     proxy.faults = Faults(stalls=1.0, stall_seconds=2)     # another weather from here on
     assert len(proxy.finished("PUT", "partNumber=")) == 7
 
-The Host header goes through as it is, so that signed requests stay valid.
+The Host header goes through as it is, so that signed requests stay valid; `own_host` names the
+server instead, for one that answers to no other name.
 """
 
 import random
@@ -57,8 +58,8 @@ class Request:
 class Proxy:
     """Listens on a free port. Use as a context manager."""
 
-    def __init__(self, upstream: str, faults: Faults | None = None) -> None:
-        self.upstream = urlsplit(upstream)
+    def __init__(self, upstream: str, faults: Faults | None = None, own_host: bool = False) -> None:
+        self.upstream, self.own_host = urlsplit(upstream), own_host
         self.requests: list[Request] = []
         self._lock = threading.Lock()
         self.faults = faults or Faults()
@@ -175,9 +176,11 @@ class _Handler(BaseHTTPRequestHandler):
             server.close()
 
     def _ask(self, server: HTTPConnection, drop: str) -> HTTPResponse:
-        server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        own = self.server.proxy.own_host
+        server.putrequest(self.command, self.path, skip_host=not own, skip_accept_encoding=True)
+        dropped = HOP | {drop} | ({"host"} if own else set())
         for name, value in self.headers.items():
-            if name.lower() not in HOP | {drop}:
+            if name.lower() not in dropped:
                 server.putheader(name, value)
         chunked = self.headers.get("Transfer-Encoding", "").lower() == "chunked"
         if chunked:

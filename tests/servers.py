@@ -1,7 +1,5 @@
 """The production registry on this machine: PostgreSQL, and `mlflow server` over it and S3."""
 
-import http.client
-import itertools
 import os
 import pwd
 import shutil
@@ -9,13 +7,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -188,83 +184,6 @@ def wait_until(ready: Callable[[], bool], server: "subprocess.Popen[bytes]", wha
             return
         time.sleep(0.1)
     raise RuntimeError(f"{what} did not start")
-
-
-class Flaky:
-    """A proxy before a server, which spoils every n-th request: one way after the other."""
-
-    FAULTS = ("unavailable", "cut", "lost")
-    """Answered with 503; cut before the server has it; its answer cut on the way back."""
-
-    def __init__(self, url: str, every: int) -> None:
-        self.upstream = url.removeprefix("http://")
-        self.every = every
-        self.spoiled: list[str] = []
-        self._count = itertools.count(1)
-        self._lock = threading.Lock()
-
-    def fault(self) -> str | None:
-        with self._lock:
-            if next(self._count) % self.every:
-                return None
-            self.spoiled.append(self.FAULTS[len(self.spoiled) % len(self.FAULTS)])
-            return self.spoiled[-1]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    flaky: Flaky
-
-    def handle_any(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.flaky.fault()
-        if fault == "unavailable":
-            self._answer(503, [], b"try again")
-        elif fault == "cut":
-            self.close_connection = True
-        else:
-            answer = self._forward(body)
-            if fault == "lost":
-                self.close_connection = True
-            else:
-                self._answer(*answer)
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
-
-    def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        connection = http.client.HTTPConnection(self.flaky.upstream)
-        headers = {name: value for name, value in self.headers.items() if name != "Host"}
-        connection.request(self.command, self.path, body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        dropped = {"content-length", "transfer-encoding", "connection"}
-        kept = [pair for pair in answer.getheaders() if pair[0].lower() not in dropped]
-        return answer.status, kept, content
-
-    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Not on the tests' output."""
-
-
-@contextmanager
-def flaky_proxy(url: str, every: int) -> Iterator[tuple[str, Flaky]]:
-    """The URL of a proxy before `url`, and what it has spoiled."""
-    flaky = Flaky(url, every)
-    handler = type("Handler", (_Handler,), {"flaky": flaky})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", flaky
-        finally:
-            server.shutdown()
 
 
 @pytest.fixture(scope="session")

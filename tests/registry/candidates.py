@@ -44,9 +44,19 @@ def candidate(
         out=other / "gate",
         seed=0,
     )
-    decision = {"run": other, "decision": other / "gate", "home": run.parent, "seed": 0}
-    record(config, **decision, out=other / "record")
-    register(config, **decision, recorded=other / "record", base="org/base", out=other / "register")
+    recorded = run.parent / "recorded"  # once: what is tested here is the registry
+    if not recorded.is_dir():
+        record(config, run=other, decision=other / "gate", home=run.parent, out=recorded, seed=0)
+    register(
+        config,
+        run=other,
+        decision=other / "gate",
+        recorded=recorded,
+        base="org/base",
+        home=run.parent,
+        out=other / "register",
+        seed=0,
+    )
     return str(json.loads((other / "register" / "records.jsonl").read_text())["version"])
 
 

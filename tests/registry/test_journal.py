@@ -178,6 +178,7 @@ def test_a_registry_that_takes_nothing_is_told(
         raise MlflowException("permission denied")
 
     monkeypatch.setattr("dgr.registry.journal.PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("dgr.registry.tracking.PATIENCE", 0.5)
     monkeypatch.setattr(registry.tracker, "create_model_version", refuse)
     with pytest.raises(UserError, match="permission denied"):
         reject(registry, "1", reason="no")

@@ -11,7 +11,7 @@ from dgr.registry.datasets import datasets
 from dgr.registry.figures import metrics
 from dgr.registry.logged_model import MODEL_TAG, log_model
 from dgr.registry.tracking import client, embedded_file, patiently
-from tests.servers import Flaky, flaky_proxy
+from tests.faults import Faults, Proxy
 
 
 class Killed(Exception):
@@ -146,10 +146,11 @@ def test_an_ailing_server_gets_one_whole_model(
 ) -> None:
     case = Case(mlflow_server, tmp_path.name, run)
     healthy = case.tracker
-    with flaky_proxy(mlflow_server, every=2) as (url, flaky):
-        case.tracker = client(url)
-        model = patiently(url, case.log)
-    assert set(flaky.spoiled) == set(Flaky.FAULTS)
+    faults = Faults(errors=0.15, resets=0.15, lost=0.15, seed=3)
+    with Proxy(mlflow_server, faults, own_host=True) as proxy:
+        case.tracker = client(proxy.url)
+        model = patiently(proxy.url, case.log)
+    assert {0, 503} <= {request.status for request in proxy.requests}
     case.tracker = healthy
     [found] = case.models()
     assert (found.model_id, found.status) == (model, "READY")

@@ -109,7 +109,7 @@ def test_a_removed_bundle_comes_back_when_it_is_registered_again(
         CONFIG,
         run=other,
         decision=other / "gate",
-        recorded=other / "record",
+        recorded=run.parent / "recorded",
         base="org/base",
         home=run.parent,
         out=other / "again",
