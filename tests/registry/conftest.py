@@ -66,8 +66,12 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(runs: Path) -> Path:
     """A run whose candidate `dgr` passed; `decide` makes the gate's folder anew."""
+    return make_run(runs)
+
+
+def make_run(runs: Path) -> Path:
     folder = runs / "small"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     source = runs / "set.jsonl"
     source.write_text('{"question": "How?", "trace": "No.", "answer": "I will not."}\n')
     ingest(

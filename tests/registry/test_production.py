@@ -58,6 +58,7 @@ def test_the_whole_way(config: RegistryConfig, run: Path) -> None:
     assert found.source.startswith("s3://bucket/")
 
 
+@pytest.mark.parametrize("config", ["moto"], indirect=True)
 def test_a_flipped_bit_in_the_bucket_is_found(
     config: RegistryConfig, run: Path, tmp_path: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_fifty_promotions_at_once_make_one_champion(config: RegistryConfig, run:
 AILING = Faults(errors=0.03, resets=0.03, lost=0.03, stalls=0.02, stall_seconds=2, seed=4)
 
 
+@pytest.mark.parametrize("config", ["s3"], indirect=True)
 def test_an_ailing_registry_and_store_end_as_healthy_ones(
     config: RegistryConfig, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
