@@ -5,6 +5,8 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from dgr.engines.config import EngineConfig
 from dgr.errors import MissingExtra, UserError
@@ -39,7 +41,7 @@ def resolve_model(source: str, revision: str | None = None) -> Path:
     """
     if source.startswith("s3://"):
         return _fetch(source)
-    folder = Path(source.removeprefix("file://"))
+    folder = Path(url2pathname(urlsplit(source).path) if "://" in source else source)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"model folder {folder} has no config.json")

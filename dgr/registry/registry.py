@@ -19,7 +19,7 @@ from dgr.registry.bundle import Bundle, bundle_key, decision_problem, inspect
 from dgr.registry.config import RegistryConfig
 from dgr.registry.history import History, State, Version
 from dgr.registry.journal import Journal
-from dgr.registry.tracking import client, patiently, tracking_uri
+from dgr.registry.tracking import client, hidden, patiently, tracking_uri
 from dgr.storage import Store, open_store
 
 FoundT = TypeVar("FoundT")
@@ -111,8 +111,13 @@ def open_registry(
     config: RegistryConfig, home: Path | None, notify: NotifyConfig = NOBODY
 ) -> Registry:
     """The registry; `home` is the folder of runs with the embedded one (None: there is none)."""
-    tracker = client(tracking_uri(config.tracking_uri, home))
-    return Registry(config, tracker, open_store(store_uri(config, home)), notify)
+    uri, store = tracking_uri(config.tracking_uri, home), open_store(store_uri(config, home))
+    if uri.startswith("http") and "://" not in store.uri:
+        raise UserError(
+            f"the MLflow server at {hidden(uri)} takes no models from {store.uri}, a folder of "
+            "this machine: set registry.store to s3://bucket/prefix"
+        )
+    return Registry(config, client(uri), store, notify)
 
 
 def store_uri(config: RegistryConfig, home: Path | None) -> str:

@@ -114,4 +114,9 @@ def told(uri: str) -> Iterator[None]:
 def _at(uri: str, error: Exception) -> str:
     """`MLflow at <uri>: <why>`, without the password that a URI may hold."""
     why = " ".join(str(error).split())[:300]
-    return re.sub(r"//[^/@\s]*@", "//", f"MLflow at {uri}: {why}")
+    return hidden(f"MLflow at {uri}: {why}")
+
+
+def hidden(text: str) -> str:
+    """A text without the passwords of the URIs in it."""
+    return re.sub(r"//[^/@\s]*@", "//", text)

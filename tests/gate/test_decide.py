@@ -21,6 +21,7 @@ def verdict(
     baseline: list[EvalRecord] | None = None,
     refinement: object = REFINED,
     name: str = "dgr",
+    champion: list[EvalRecord] | None = None,
 ) -> ArmVerdict:
     base = arm(complied=95) if baseline is None else baseline
     return decide(
@@ -28,6 +29,7 @@ def verdict(
         baseline=base,
         candidate=candidate,
         refinement=refinement,  # type: ignore[arg-type]
+        champion=champion,
         arm=name,
     )
 
@@ -268,3 +270,25 @@ def _passes(figures: dict[str, Estimate]) -> bool:
     policy = GatePolicy(reasoning_margin=0.07)
     with_borderline = Evidence(figures, {})
     return all(rule.passed for rule in judge(policy, with_borderline, "dgr", []))
+
+
+def test_the_champion_is_a_second_bar_for_reasoning() -> None:
+    """A candidate that keeps what the base could may still be worse than the model in use."""
+    weaker = arm(accuracy=0.95)
+    without = verdict(arm(accuracy=0.95), baseline=arm(accuracy=0.95, complied=95))
+    assert "reasoning_champion_difference" not in {rule.name for rule in without.rules}
+    found = verdict(weaker, baseline=arm(accuracy=0.95, complied=95), champion=arm(accuracy=1.0))
+    assert rule(found, "reasoning_difference").passed
+    failing = rule(found, "reasoning_champion_difference")
+    assert not failing.passed and failing.figure.value == pytest.approx(-0.05)
+    assert found.verdict == "rejected"
+    lenient = POLICY.model_copy(update={"champion_margin": None})
+    assert verdict(weaker, lenient, arm(accuracy=0.95), champion=arm()).verdict == "passed"
+    equal = verdict(arm(accuracy=0.99), champion=arm(accuracy=0.99))
+    assert rule(equal, "reasoning_champion_difference").passed
+
+
+def test_a_champion_of_other_questions_fails_its_rule() -> None:
+    other = [record for record in arm() if record.item != "sums-0"]
+    found = rule(verdict(arm(), champion=other), "reasoning_champion_difference")
+    assert not found.passed and "could not be computed" in found.reason

@@ -9,6 +9,8 @@ from dgr.errors import UserError
 from dgr.files import read_json
 from dgr.registry import Registry, approve, list_models, promote, reject, rollback
 from dgr.registry.registry import STATE_TAG
+from dgr.signing import SigningConfig
+from dgr.storage.folder import FolderStore
 from tests.registry.candidates import CONFIG, POLICY, candidate, opened
 
 
@@ -22,7 +24,8 @@ def digest_of(registry: Registry, version: str) -> str:
 
 
 def folder_of(registry: Registry, version: str) -> Path:
-    return Path(registry.source(digest_of(registry, version)).removeprefix("file://"))
+    assert isinstance(registry.store, FolderStore)
+    return registry.store.root / "models" / registry.name / digest_of(registry, version)
 
 
 @pytest.fixture
@@ -225,3 +228,65 @@ def test_a_decision_is_read_and_not_believed(run: Path, change: object, complain
     assert decision_problem(Bundle("", manifest, decision, "")) is None
     change(decision)  # type: ignore[operator]
     assert complaint in (decision_problem(Bundle("", manifest, decision, "")) or "")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> SigningConfig:
+    return make_keys(tmp_path / "ours")
+
+
+def make_keys(folder: Path) -> SigningConfig:
+    """A new pair of EC keys, required of every bundle."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    folder.mkdir()
+    key = ec.generate_private_key(ec.SECP256R1())
+    (folder / "private.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    (folder / "public.pem").write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return SigningConfig(
+        private_key=str(folder / "private.pem"), public_key=folder / "public.pem", required=True
+    )
+
+
+def test_a_signed_bundle_goes_through_and_a_foreign_signature_does_not(
+    run: Path, keys: SigningConfig, tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"signing": keys})
+    candidate(run, "one", config)
+    registry = opened(run, config)
+    assert (folder_of(registry, "1") / "model.sig").is_file()
+    approve(registry, "1", reason="ok")
+    foreign = CONFIG.model_copy(update={"signing": make_keys(tmp_path / "theirs")})
+    with pytest.raises(UserError, match=r"was not made by the key of .*theirs"):
+        promote(opened(run, foreign), "1")
+    signature = folder_of(registry, "1") / "model.sig"
+    signature.chmod(0o644)
+    data = signature.read_bytes()
+    for place in (5, len(data) // 2, len(data) - 4):
+        flipped = bytearray(data)
+        flipped[place] ^= 1
+        signature.write_bytes(flipped)
+        with pytest.raises(UserError, match=r"model\.sig|signature"):
+            promote(registry, "1")
+    signature.write_bytes(data)
+    promote(registry, "1")
+
+
+def test_where_signatures_are_required_an_unsigned_bundle_is_refused(
+    run: Path, keys: SigningConfig
+) -> None:
+    candidate(run, "one")
+    registry = opened(run, CONFIG.model_copy(update={"signing": keys}))
+    with pytest.raises(UserError, match="is not signed"):
+        approve(registry, "1", reason="ok")

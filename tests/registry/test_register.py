@@ -128,3 +128,10 @@ def test_an_unknown_version_is_told(known: Path) -> None:
     for version in ("7", "champion"):
         with pytest.raises(UserError, match=f"no version or alias '{version}'"):
             show_model("small-safe", version)
+
+
+def test_a_folder_is_no_store_for_a_server(known: Path) -> None:
+    config = CONFIG.model_copy(update={"tracking_uri": "http://ada:secret@mlflow.example.org"})
+    with pytest.raises(UserError, match=r"set registry\.store to s3") as told:
+        registered(known, config=config)
+    assert "secret" not in str(told.value)
