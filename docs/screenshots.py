@@ -1,12 +1,14 @@
 """Take the pictures of docs/registry-server.md: `python -m docs.screenshots RUN`, a finished run.
 
-It starts PostgreSQL, an S3 endpoint and `mlflow server` as the tests do, records the run, logs its
-candidate as a model, and looks at both in a headless Chromium. Run it in the repository's root.
+It starts PostgreSQL, an S3 endpoint and `mlflow server` as the tests do, records the run, registers
+and promotes its candidate, and looks at all of it in a headless Chromium. Run it in the
+repository's root.
 """
 
 import base64
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,20 +20,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import websocket
 from PIL import Image
 
 from dgr.files import read_json, write_bytes
-from dgr.registry import RegistryConfig, record
+from dgr.registry import RegistryConfig, approve, open_registry, promote, record, register
 from dgr.registry.datasets import datasets
-from dgr.registry.logged_model import BUNDLE_TAG, log_model
-from dgr.registry.tracking import client
-from dgr.steps import MANIFEST, manifest_digest
-from tests.s3 import rclone_program, run_s3
+from dgr.registry.logged_model import MODEL_TAG
+from tests.s3 import Server, rclone_program, run_s3
 from tests.servers import postgres_programs, run_mlflow, run_postgres
 
 IMAGES = Path(__file__).parent / "images"
+NAME = "nano-lrm-safe"
 WIDTH = 1_280
 PATIENCE = 60
 COLUMNS = ("reasoning_accuracy", "harmful_compliance", "harmless_over_refusal")
@@ -42,7 +44,7 @@ class Recorded:
     """What the pictures are of."""
 
     url: str
-    """The page of the experiment."""
+    """The server."""
     experiment: str
     run: str
     training: str
@@ -165,41 +167,37 @@ def registry(run: Path) -> Iterator[Recorded]:
     with (
         tempfile.TemporaryDirectory() as folder,
         run_postgres(postgres) as database,
-        run_s3(rclone, Path(folder)) as store,
+        run_s3(rclone, Path(folder) / "s3") as store,
         run_mlflow(database.uri, store, Path(folder) / "log") as url,
+        mock.patch.dict(os.environ, store.environment),
     ):
-        yield _record(url, run, Path(folder) / "record")
+        yield _register(url, run, store, Path(folder))
 
 
-def _record(url: str, run: Path, out: Path) -> Recorded:
+def _register(url: str, run: Path, store: Server, out: Path) -> Recorded:
+    """The run recorded, its candidate registered, approved and promoted."""
+    config = RegistryConfig(tracking_uri=url, store=f"s3://{store.bucket}/dgr", name=NAME)
     decision = run / "gate"
-    record(RegistryConfig(tracking_uri=url), run=run, decision=decision, home=None, out=out, seed=0)
-    tracker = client(url)
-    run_id = read_json(out / "summary.json")["run_id"]
+    record(config, run=run, decision=decision, home=None, out=out / "record", seed=0)
+    run_id = read_json(out / "record" / "summary.json")["run_id"]
+    register(
+        config, run=run, decision=decision, recorded=out / "record", base="models/nano-lrm",
+        home=None, out=out / "register", seed=0,
+    )  # fmt: skip
+    opened = open_registry(config, None)
+    approve(opened, "1", reason="read the report", actor="ada")
+    promote(opened, "1", reason="first release", actor="ada")
+    tracker = opened.tracker
     experiment = tracker.get_run(run_id).info.experiment_id
-    found = read_json(decision / "decision.json")
-    arm = found["candidate"]
-    training = run / "sft" / arm
-    model = log_model(
-        tracker,
-        run_id=run_id,
-        experiment_id=experiment,
-        name=f"{run.name}-{arm}",
-        source_uri=f"s3://models/{run.name}",
-        parameters=read_json(training / MANIFEST)["config"],
-        figures=found["arms"][arm]["metrics"],
-        datasets=datasets(run / "evaluate" / arm),
-        tags={BUNDLE_TAG: manifest_digest(training)},
-    )
+    arm = read_json(decision / "decision.json")["candidate"]
     [child] = tracker.search_runs([experiment], f"attributes.run_name = 'sft/{arm}'")
-    page = f"{url}/#/experiments/{experiment}"
     [external] = datasets(run / "ingest")
     return Recorded(
-        url=page,
+        url=url,
         experiment=str(experiment),
         run=run_id,
         training=child.info.run_id,
-        model=model,
+        model=tracker.get_model_version(NAME, "1").tags[MODEL_TAG],
         data=external.name,
     )
 
@@ -219,22 +217,29 @@ def memory(found: Recorded) -> dict[str, str]:
 
 def take(page: Page, found: Recorded) -> None:
     page.remember(memory(found))
-    page.open(f"{found.url}/runs", height=860)
+    experiment = f"{found.url}/#/experiments/{found.experiment}"
+    page.open(f"{experiment}/runs", height=860)
     page.wait("document.body.innerText.includes('matching runs')")
     page.shot("registry-runs.png")
-    page.open(f"{found.url}/runs/{found.training}/model-metrics", height=620)
+    page.open(f"{experiment}/runs/{found.training}/model-metrics", height=620)
     page.search("train.")
     page.wait("document.querySelectorAll('.js-plotly-plot').length > 2")
     page.shot("registry-training.png")
-    page.open(f"{found.url}/runs/{found.run}", height=860)
+    page.open(f"{experiment}/runs/{found.run}", height=860)
     page.search("harmful_compliance.")
     page.shot("registry-run.png")
     page.wait("document.body.innerText.includes('Datasets')")
     page.click(found.data)
     page.shot("registry-data.png")
-    page.open(f"{found.url}/models/{found.model}", height=860)
+    page.open(f"{experiment}/models/{found.model}", height=860)
     page.search("reasoning_")
     page.shot("registry-model.png")
+    page.open(f"{found.url}/#/models/{NAME}", height=640)
+    page.wait("document.body.innerText.includes('champion')")
+    page.shot("registry-champion.png")
+    page.open(f"{found.url}/#/models/{NAME}.journal", height=640)
+    page.wait("document.body.innerText.includes('promoted version')")
+    page.shot("registry-journal.png")
 
 
 def main(run: Path) -> None:

@@ -24,6 +24,16 @@ class Server:
     endpoint: str
     bucket: str
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What boto3 needs to reach it."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
 
 def rclone_program() -> str | None:
     return shutil.which("rclone", path=f"{Path(sys.executable).parent}:/usr/bin:/usr/local/bin")
@@ -32,7 +42,7 @@ def rclone_program() -> str | None:
 @contextmanager
 def run_s3(rclone: str, folder: Path) -> Iterator[Server]:
     """A server over `folder`, with one bucket."""
-    (folder / "bucket").mkdir()
+    (folder / "bucket").mkdir(parents=True)
     port = free_port()
     command = [rclone, "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--vfs-cache-mode", "off"]
     command += ["--addr", f"127.0.0.1:{port}", "--config", "/dev/null", str(folder)]
@@ -100,10 +110,8 @@ def moto(moto_server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def _in_environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
     for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     return f"s3://{server.bucket}"

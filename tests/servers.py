@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.s3 import KEY, SECRET, Server, free_port, s3_server
+from tests.s3 import Server, free_port, s3_server
 
 __all__ = ["mlflow_server", "postgres", "s3_server"]
 
@@ -146,10 +146,7 @@ def run_mlflow(backend: str, store: Server, log: Path) -> Iterator[str]:
         "BUCKET": store.bucket,
         "ALLOWED_HOSTS": address,
         "ORIGINS": url,
-        "AWS_ENDPOINT_URL": store.endpoint,
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1",
+        **store.environment,
     }
     with log.open("wb") as output:
         # Its own process group: the server's workers end with it.

@@ -24,8 +24,7 @@ def candidate(
     """
     other = run.parent / weights
     shutil.copytree(run, other, ignore=shutil.ignore_patterns("record", "register"))
-    model = other / "sft" / "dgr" / "model" / "model.safetensors"
-    model.write_text(weights)
+    change_weights(other / "sft" / "dgr" / "model", weights)
     _seal(other / "sft" / "dgr")
     (other / "evaluate" / "dgr" / "manifest.json").unlink()
     evaluate(other, "dgr")
@@ -58,6 +57,10 @@ def candidate(
         seed=0,
     )
     return str(json.loads((other / "register" / "records.jsonl").read_text())["version"])
+
+
+def change_weights(folder: Path, weights: str) -> None:
+    (folder / "model.safetensors").write_text(weights)
 
 
 def _seal(folder: Path) -> None:
