@@ -237,7 +237,7 @@ def take(page: Page, found: Recorded) -> None:
     page.open(f"{found.url}/#/models/{NAME}", height=640)
     page.wait("document.body.innerText.includes('champion')")
     page.shot("registry-champion.png")
-    page.open(f"{found.url}/#/models/{NAME}.journal", height=640)
+    page.open(f"{found.url}/#/models/{NAME}.journal", height=900)
     page.wait("document.body.innerText.includes('promoted version')")
     page.shot("registry-journal.png")
 
