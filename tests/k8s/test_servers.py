@@ -1,0 +1,182 @@
+"""The servers' own commands, as they are rendered, run on this machine."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k8s.manifests import Object, all_pods
+from tests.s3 import free_port
+from tests.servers import Postgres, postgres_programs, run_postgres, wait_until
+
+Rendered = dict[str, list[Object]]
+
+
+def container(objects: list[Object], owner: str) -> Object:
+    return next(pod for pod in all_pods(objects) if pod.owner == owner).containers[0]
+
+
+def status(port: int, path: str, host: str) -> int:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Host": host})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def is_ready(port: int, probe: Object) -> bool:
+    """Whether the kubelet would call it ready."""
+    get = probe["httpGet"]
+    (host,) = [each["value"] for each in get["httpHeaders"] if each["name"] == "Host"]
+    return 200 <= status(port, get["path"], host) < 400
+
+
+@pytest.fixture(scope="module")
+def mlflow(rendered: Rendered) -> Object:
+    return container(rendered["local-kind"], "Deployment/mlflow")
+
+
+def serve(mlflow: Object, rendered: list[Object], folder: Path, **changes: str) -> Any:
+    """The container's command with its ConfigMap's values; a port and a database of our own."""
+    config = next(
+        value["data"]
+        for value in rendered
+        if value["kind"] == "ConfigMap" and value["metadata"]["name"].startswith("mlflow")
+    )
+    values = {**config, **changes}
+    port = free_port()
+    arguments = [
+        re.sub(r"\$\((\w+)\)", lambda found: values[found[1]], argument)
+        for argument in [*mlflow["command"], *mlflow["args"]]
+    ]
+    arguments = [argument.replace("--port=5000", f"--port={port}") for argument in arguments]
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(folder),
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder}/mlflow.db",
+        **{each["name"]: each["value"] for each in mlflow["env"]},
+    }
+    log = (folder / "log").open("wb")
+    server = subprocess.Popen(
+        arguments, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
+    )
+    log.close()
+    return server, port
+
+
+def test_mlflow_is_ready_exactly_when_its_clients_are_served(
+    rendered: Rendered, mlflow: Object, tmp_path: Path
+) -> None:
+    objects = rendered["local-kind"]
+    server, port = serve(mlflow, objects, tmp_path)
+    try:
+        wait_until(lambda: is_ready(port, mlflow["startupProbe"]), server, "mlflow server")
+        assert is_ready(port, mlflow["readinessProbe"])
+        assert is_ready(port, mlflow["livenessProbe"])
+        path = mlflow["readinessProbe"]["httpGet"]["path"]
+        platform = next(
+            value["data"] for value in objects if value["metadata"]["name"] == "dgr-platform"
+        )
+        # The name that our pods use, and the one of a port-forward.
+        assert status(port, path, platform["MLFLOW_TRACKING_URI"].removeprefix("http://")) == 200
+        assert status(port, path, "localhost:5000") == 200
+        assert status(port, path, "mlflow.elsewhere.svc:5000") == 403
+        # Without its database no client is served: not ready, and yet not restarted.
+        (tmp_path / "mlflow.db").write_bytes(b"")
+        assert not is_ready(port, mlflow["readinessProbe"])
+        assert is_ready(port, mlflow["livenessProbe"])
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def test_mlflow_under_other_names_is_not_ready(
+    rendered: Rendered, mlflow: Object, tmp_path: Path
+) -> None:
+    """The mistake that a probe of /health alone does not see."""
+    server, port = serve(
+        mlflow, rendered["local-kind"], tmp_path, ALLOWED_HOSTS="mlflow.example.org"
+    )
+    try:
+        wait_until(lambda: is_ready(port, mlflow["livenessProbe"]), server, "mlflow server")
+        assert not is_ready(port, mlflow["readinessProbe"])
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def script(rendered: Rendered, job: str, dumps: Path) -> str:
+    """The command of a CronJob, with a folder for its disks."""
+    command = container(rendered["airgapped"], f"CronJob/{job}")["command"]
+    assert command[:2] == ["bash", "-ec"]
+    return str(command[2]).replace("/dumps", str(dumps)).replace("/tmp/contents", "/dev/null")
+
+
+def run(script: str, environment: dict[str, str], **more: str) -> int:
+    return subprocess.run(["bash", "-ec", script], env=environment | more, check=False).returncode
+
+
+def old_dumps(folder: Path) -> None:
+    for day in range(1, 17):
+        (folder / f"mlflow-202601{day:02d}T013000Z.dump").write_text("old")
+
+
+def test_a_dump_is_whole_and_old_ones_go(
+    postgres: Postgres, rendered: Rendered, tmp_path: Path
+) -> None:
+    old_dumps(tmp_path)
+    (tmp_path / "mlflow-20260117T013000Z.part").write_text("cut off")
+    assert run(script(rendered, "postgres-dump", tmp_path), postgres.environment) == 0
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert len(left) == 14 and all(name.endswith(".dump") for name in left)
+    assert left[0] == "mlflow-20260104T013000Z.dump"
+    listed = sql(postgres, "pg_restore", "--list", str(tmp_path / left[-1]))
+    assert "dbname: mlflow" in listed
+
+
+def test_a_failed_dump_removes_nothing(
+    postgres: Postgres, rendered: Rendered, tmp_path: Path
+) -> None:
+    old_dumps(tmp_path)
+    assert run(script(rendered, "postgres-dump", tmp_path), postgres.environment, PGPORT="1") != 0
+    assert len(list(tmp_path.glob("*.dump"))) == 16
+
+
+def sql(server: Postgres, *command: str) -> str:
+    answer = subprocess.run(
+        command, env=server.environment, check=True, capture_output=True, text=True
+    )
+    return answer.stdout
+
+
+def test_a_dump_takes_the_place_of_the_database(rendered: Rendered, tmp_path: Path) -> None:
+    """On a server of its own: the others' database must keep its name."""
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    dump = script(rendered, "postgres-dump", tmp_path)
+    restore = script(rendered, "postgres-restore", tmp_path)
+    with run_postgres(programs) as server:
+        sql(server, "psql", "mlflow", "-c", "CREATE TABLE runs AS SELECT 1 AS id")
+        assert run(dump, server.environment) == 0
+        sql(server, "psql", "mlflow", "-c", "UPDATE runs SET id = 2")
+        assert run(restore, server.environment, DUMP="none.dump") != 0
+        assert sql(server, "psql", "mlflow", "-Atc", "SELECT id FROM runs") == "2\n"
+        assert run(restore, server.environment) == 0
+        assert sql(server, "psql", "mlflow", "-Atc", "SELECT id FROM runs") == "1\n"
+        names = sql(server, "psql", "mlflow", "-Atc", "SELECT datname FROM pg_database")
+        (before,) = [name for name in names.split() if name.startswith("mlflow_before_")]
+        assert sql(server, "psql", before, "-Atc", "SELECT id FROM runs") == "2\n"
