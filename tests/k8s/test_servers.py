@@ -7,9 +7,9 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,10 +24,10 @@ def container(objects: list[Object], owner: str) -> Object:
     return next(pod for pod in all_pods(objects) if pod.owner == owner).containers[0]
 
 
-def status(port: int, path: str, host: str) -> int:
+def status(port: int, path: str, host: str, seconds: int = 30) -> int:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Host": host})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -39,7 +39,7 @@ def is_ready(port: int, probe: Object) -> bool:
     """Whether the kubelet would call it ready."""
     get = probe["httpGet"]
     (host,) = [each["value"] for each in get["httpHeaders"] if each["name"] == "Host"]
-    return 200 <= status(port, get["path"], host) < 400
+    return 200 <= status(port, get["path"], host, probe["timeoutSeconds"]) < 400
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,11 @@ def mlflow(rendered: Rendered) -> Object:
     return container(rendered["local-kind"], "Deployment/mlflow")
 
 
-def serve(mlflow: Object, rendered: list[Object], folder: Path, **changes: str) -> Any:
-    """The container's command with its ConfigMap's values; a port and a database of our own."""
+@contextmanager
+def served(
+    mlflow: Object, rendered: list[Object], folder: Path, backend: str, **changes: str
+) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """The container's command with its ConfigMap's values, on a port of our own."""
     config = next(
         value["data"]
         for value in rendered
@@ -64,23 +67,33 @@ def serve(mlflow: Object, rendered: list[Object], folder: Path, **changes: str) 
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(folder),
-        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder}/mlflow.db",
+        "MLFLOW_BACKEND_STORE_URI": backend,
         **{each["name"]: each["value"] for each in mlflow["env"]},
     }
-    log = (folder / "log").open("wb")
-    server = subprocess.Popen(
-        arguments, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
-    )
-    log.close()
-    return server, port
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            arguments, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        yield server, port
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
 
 
 def test_mlflow_is_ready_exactly_when_its_clients_are_served(
     rendered: Rendered, mlflow: Object, tmp_path: Path
 ) -> None:
+    """On a PostgreSQL of its own, which goes away."""
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
     objects = rendered["local-kind"]
-    server, port = serve(mlflow, objects, tmp_path)
-    try:
+    with (
+        run_postgres(programs) as database,
+        served(mlflow, objects, tmp_path, database.uri) as (server, port),
+    ):
         wait_until(lambda: is_ready(port, mlflow["startupProbe"]), server, "mlflow server")
         assert is_ready(port, mlflow["readinessProbe"])
         assert is_ready(port, mlflow["livenessProbe"])
@@ -93,29 +106,24 @@ def test_mlflow_is_ready_exactly_when_its_clients_are_served(
         assert status(port, path, "localhost:5000") == 200
         assert status(port, path, "mlflow.elsewhere.svc:5000") == 403
         # Without its database no client is served: not ready, and yet not restarted.
-        (tmp_path / "mlflow.db").write_bytes(b"")
+        database.stop()
         assert not is_ready(port, mlflow["readinessProbe"])
         assert is_ready(port, mlflow["livenessProbe"])
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
 
 
 def test_mlflow_under_other_names_is_not_ready(
     rendered: Rendered, mlflow: Object, tmp_path: Path
 ) -> None:
     """The mistake that a probe of /health alone does not see."""
-    server, port = serve(
-        mlflow, rendered["local-kind"], tmp_path, ALLOWED_HOSTS="mlflow.example.org"
-    )
-    try:
+    with served(
+        mlflow,
+        rendered["local-kind"],
+        tmp_path,
+        f"sqlite:///{tmp_path}/mlflow.db",
+        ALLOWED_HOSTS="mlflow.example.org",
+    ) as (server, port):
         wait_until(lambda: is_ready(port, mlflow["livenessProbe"]), server, "mlflow server")
         assert not is_ready(port, mlflow["readinessProbe"])
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
 
 
 def script(rendered: Rendered, job: str, dumps: Path) -> str:
