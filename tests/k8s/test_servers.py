@@ -188,3 +188,27 @@ def test_a_dump_takes_the_place_of_the_database(rendered: Rendered, tmp_path: Pa
         names = sql(server, "psql", "mlflow", "-Atc", "SELECT datname FROM pg_database")
         (before,) = [name for name in names.split() if name.startswith("mlflow_before_")]
         assert sql(server, "psql", before, "-Atc", "SELECT id FROM runs") == "2\n"
+
+
+# A `weed shell` that keeps its buckets in a file, and is not yet there when it is first asked.
+WEED = """\
+#!/bin/sh
+read -r line
+[ -e asked ] || { : > asked; echo "connection refused" >&2; exit 1; }
+case "$line" in
+  s3.bucket.list) sed 's/^/  /; s/$/ size:0 chunk:0/' buckets ;;
+  "s3.bucket.create -name "*) echo "${line##* }" >> buckets ;;
+esac
+"""
+
+
+def test_the_store_makes_the_buckets_that_are_missing(rendered: Rendered, tmp_path: Path) -> None:
+    hook = container(rendered["airgapped"], "StatefulSet/seaweedfs")["lifecycle"]["postStart"]
+    command = hook["exec"]["command"]
+    (tmp_path / "weed").write_text(WEED)
+    (tmp_path / "weed").chmod(0o755)
+    (tmp_path / "buckets").write_text("models\n")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(command, check=True, env=environment, cwd=tmp_path)
+    made = (tmp_path / "buckets").read_text().split()
+    assert sorted(made) == ["data", "mlflow", "models", "pipelines", "runs"]
