@@ -29,6 +29,7 @@ components:
   - ../../components/external-secrets
   - ../../components/prometheus
   - ../../components/model-hub
+  - ../../components/notifications
   - ../../components/pins
 """
 PRODUCTION = ("gpu", "gpu-kueue", "airgapped")

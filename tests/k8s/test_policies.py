@@ -1,9 +1,12 @@
 """Every overlay keeps to every policy, and every policy catches what it is there for."""
 
+import re
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from k8s.manifests import Object, all_pods, images
 from tests.k8s.conftest import OVERLAYS, PRODUCTION, REGISTRY
@@ -22,6 +25,7 @@ from tests.k8s.policies import (
     whole,
 )
 
+ROOT = Path(__file__).parents[2]
 Rendered = dict[str, list[Object]]
 
 
@@ -302,3 +306,32 @@ def test_a_policy_catches(policy: Policy, sound: list[Object], doctored: list[Ob
 
 def test_every_policy_has_a_doctored_object() -> None:
     assert {restricted, *(case[0] for case in CAUGHT)} == {*POLICIES, pinned, no_secret_values}
+
+
+EXPORTED = {
+    # kube-state-metrics
+    "kube_pod_status_phase",
+    "kube_job_status_failed",
+    "kube_cronjob_status_last_successful_time",
+    "kube_deployment_spec_replicas",
+    "kube_deployment_status_replicas_available",
+    # the kubelet
+    "kubelet_volume_stats_available_bytes",
+    "kubelet_volume_stats_capacity_bytes",
+}
+
+
+def test_alerts_stand_on_metrics_and_objects_that_exist(rendered: Rendered) -> None:
+    objects = rendered["everything"]
+    (rules,) = [value for value in objects if value["kind"] == "PrometheusRule"]
+    names = {value["metadata"]["name"] for value in objects if value["kind"] == "CronJob"}
+    alerts = [rule for group in rules["spec"]["groups"] for rule in group["rules"]]
+    assert len(alerts) == len({rule["alert"] for rule in alerts}) >= 8
+    for rule in alerts:
+        assert set(re.findall(r"(\w+)\{", rule["expr"])) <= EXPORTED, rule["alert"]
+        for job in re.findall(r'job_name=~"([a-z-]+)-\.\*"', rule["expr"]):
+            assert job in names, rule["alert"]
+        for label in re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]):
+            assert label in rule["expr"] or label == "persistentvolumeclaim"
+    pipeline = yaml.safe_load((ROOT / "pipelines/align.yaml").read_text())["pipelineInfo"]["name"]
+    assert f'pod=~"{pipeline}-.*"' in alerts[0]["expr"]
