@@ -32,6 +32,8 @@ RUNS = "kubeflow"
 ENFORCE = "pod-security.kubernetes.io/enforce"
 KEPT = ("Namespace", "PersistentVolumeClaim")
 """What `down` leaves: data, and the namespaces that hold it."""
+SHARED = "ConfigMap/kfp-launcher"
+"""Made by Kubeflow Pipelines, which does not run without it; we set what it says."""
 WAIT = "10m"
 
 
@@ -79,7 +81,11 @@ def up(overlay: str) -> None:
 
 
 def down(overlay: str) -> None:
-    objects = [value for value in render(OVERLAYS / overlay) if value["kind"] not in KEPT]
+    objects = [
+        value
+        for value in render(OVERLAYS / overlay)
+        if value["kind"] not in KEPT and name_of(value) != SHARED
+    ]
     _pipe(["delete", "--ignore-not-found", "-f", "-"], objects)
     print("Namespaces and disks stay; remove them by kubectl if nothing on them matters.")
 

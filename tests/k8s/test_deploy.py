@@ -81,8 +81,10 @@ def test_undeploy_keeps_data(copied: Path, cluster: Cluster) -> None:
     assert deploy.main(["down", "local-kind"]) == 0
     ((arguments, text),) = cluster.calls
     assert arguments == ["delete", "--ignore-not-found", "-f", "-"]
-    kinds = {value["kind"] for value in yaml.safe_load_all(text)}
+    objects = list(yaml.safe_load_all(text))
+    kinds = {value["kind"] for value in objects}
     assert "Deployment" in kinds and not kinds & {"Namespace", "PersistentVolumeClaim"}
+    assert "kfp-launcher" not in {value["metadata"]["name"] for value in objects}
 
 
 def test_no_pins_no_deployment(
