@@ -3,12 +3,13 @@
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,48 @@ def test_mlflow_under_other_names_is_not_ready(
     ) as (server, port):
         wait_until(lambda: is_ready(port, mlflow["livenessProbe"]), server, "mlflow server")
         assert not is_ready(port, mlflow["readinessProbe"])
+
+
+# The tables as they were one change of MLflow's schema ago; prints that revision and the newest.
+OLDER = """
+import sys
+from alembic import command
+from alembic.script import ScriptDirectory
+from mlflow.store.db.utils import _get_alembic_config
+from mlflow.store.tracking.dbmodels.initial_models import Base
+from sqlalchemy import create_engine
+
+Base.metadata.create_all(create_engine(sys.argv[1]))
+config = _get_alembic_config(sys.argv[1])
+scripts = ScriptDirectory.from_config(config)
+newest = scripts.get_current_head()
+before = scripts.get_revision(newest).down_revision
+command.upgrade(config, before)
+print(before, newest)
+"""
+
+
+def test_tables_of_an_older_mlflow_are_brought_up(rendered: Rendered, tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{database}",
+    }
+
+    def revision() -> str:
+        with closing(sqlite3.connect(database)) as tables:
+            return str(tables.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+    made = subprocess.run(
+        [sys.executable, "-c", OLDER, environment["MLFLOW_BACKEND_STORE_URI"]],
+        check=True, env=environment, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    before, newest = made.stdout.split()
+    assert revision() == before != newest
+    command = container(rendered["gpu"], "CronJob/mlflow-upgrade")["command"]
+    subprocess.run(command, check=True, env=environment, cwd=tmp_path)
+    assert revision() == newest
 
 
 def script(rendered: Rendered, job: str, dumps: Path) -> str:
