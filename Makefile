@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 # Installs are pinned; DGR_PIP_FLAGS passes more options, for example another package index.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt $(DGR_PIP_FLAGS)
 
-.PHONY: help demo test test-vllm lint check-pipelines nano clean
+.PHONY: help demo test test-vllm lint check-pipelines nano pins kind-secrets deploy undeploy clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -53,6 +53,19 @@ nano: $(VENV)/.local  ## Train the shipped model again from nothing (up to 90 mi
 	@$(BIN)/dgr nano train
 	@$(BIN)/dgr nano measure
 	@$(BIN)/dgr nano card
+
+pins: $(VENV)/.local  ## Ask registries for the digests of all images: REGISTRY=registry.example.org/dgr
+	@test -n "$(REGISTRY)" || { echo "say where the images of dgr are: make pins REGISTRY=..."; exit 2; }
+	@$(BIN)/python -m k8s.pin --registry $(REGISTRY) $(if $(MIRROR),--mirror)
+
+kind-secrets: $(VENV)/.local  ## Make random Secrets for the overlay local-kind
+	@$(BIN)/python -m k8s.local_secrets k8s/overlays/local-kind/secrets
+
+deploy: $(VENV)/.local  ## Check an overlay, apply it and wait: OVERLAY=gpu
+	@$(BIN)/python -m k8s.deploy up $(OVERLAY)
+
+undeploy: $(VENV)/.local  ## Remove an overlay's objects, but no data: OVERLAY=gpu
+	@$(BIN)/python -m k8s.deploy down $(OVERLAY)
 
 clean:  ## Remove what builds and runs made
 	rm -rf $(VENV) $(VLLM) runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
