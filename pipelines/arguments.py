@@ -5,24 +5,24 @@ the run, so that its cache holds exactly as long as what it depends on.
 """
 
 import time
-from pathlib import Path
 from typing import Any
 
 from dgr.config import RunConfig
-from dgr.engines import resolve_model
+from dgr.engines import model_digest
 from dgr.files import canonical_json
 from dgr.runtime import StepSettings
 from dgr.settings import Settings
-from dgr.steps import code_digest, input_digest
+from dgr.steps import code_digest
+from dgr.storage import file_digest
 
 
 def arguments(config: RunConfig, run: str) -> dict[str, Any]:
     """Arguments of `pipelines.align.align` for a run at `run` (a folder or s3:// prefix).
 
-    Fetches a model that is named by its Hub id, for its digest.
+    Fetches a model that is named by its Hub id without a commit, for its digest.
     """
     target = _Target(config)
-    data = {"data": Path(config.data.source)}
+    data = {"data": config.data.source}
     mixes = {f"mix/{place}": mix.path for place, mix in enumerate(config.own.mix)}
     suites = {f"suite/{suite.name}": suite.path for suite in config.evaluate.suites}
     # An arm's rows do not depend on which other arms there are.
@@ -60,10 +60,11 @@ def arguments(config: RunConfig, run: str) -> dict[str, Any]:
     }
 
 
-def digests(files: dict[str, Path]) -> dict[str, Any]:
-    """Digests of the code and of the files that are on this machine."""
-    found = {name: input_digest(path) for name, path in files.items() if path.exists()}
-    return {"digests": {"code": code_digest(), **found}}
+def digests(files: dict[str, str]) -> dict[str, Any]:
+    """Digests of the code and of the files that are on this machine or in a store."""
+    found = {name: file_digest(source) for name, source in files.items()}
+    here = {name: digest for name, digest in found.items() if digest}
+    return {"digests": {"code": code_digest(), **here}}
 
 
 class _Target:
@@ -72,9 +73,9 @@ class _Target:
     def __init__(self, config: RunConfig) -> None:
         self.engine = {"engine": config.engine.model_dump(mode="json")}
         self._named = {"model": config.model, "revision": config.revision}
-        self._digest = input_digest(resolve_model(config.model, config.revision))
+        self._digest = model_digest(config.model, config.revision)
 
-    def model(self, files: dict[str, Path] | None = None) -> dict[str, Any]:
+    def model(self, files: dict[str, str] | None = None) -> dict[str, Any]:
         found = digests(files or {})
         found["digests"]["model"] = self._digest
         return self._named | found
