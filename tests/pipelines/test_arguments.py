@@ -47,6 +47,7 @@ def test_a_section_reaches_its_own_step_alone(config: dict[str, Any]) -> None:
         "gate": ({"min_items": 3}, {"gate"}),
         "registry": ({"name": "other"}, {"champion", "record", "register"}),
         "engine": ({"batch_size": 3}, GENERATING),
+        "cluster": ({"queue": "gpu"}, set()),
     }
     for section, (value, steps) in cases.items():
         assert changed(before, told(config, **{section: value})) == steps, section
