@@ -4,7 +4,6 @@ Each step is told its own section alone, with the digests of the files that it r
 the run, so that its cache holds exactly as long as what it depends on.
 """
 
-import time
 from typing import Any
 
 from dgr.config import RunConfig
@@ -16,9 +15,10 @@ from dgr.steps import code_digest
 from dgr.storage import file_digest
 
 
-def arguments(config: RunConfig, run: str) -> dict[str, Any]:
+def arguments(config: RunConfig, run: str, *, started: float | None = None) -> dict[str, Any]:
     """Arguments of `pipelines.align.align` for a run at `run` (a folder or s3:// prefix).
 
+    `started` is when the run did; None: when its first step did.
     Fetches a model that is named by its Hub id without a commit, for its digest.
     """
     target = _Target(config)
@@ -56,7 +56,7 @@ def arguments(config: RunConfig, run: str) -> dict[str, Any]:
             base=config.model,
             notify=config.notify.model_dump(mode="json"),
         ),
-        "finish_settings": step(config, digests({}), started=time.time()),
+        "finish_settings": step(config, digests({}), **({"started": started} if started else {})),
     }
 
 
