@@ -36,6 +36,7 @@ def arguments(config: RunConfig, run: str, *, started: float | None = None) -> d
             settings |= part
         return canonical_json(settings)
 
+    evaluate = step(config.evaluate, target.engine, target.model(suites))
     return {
         "arms": list(config.arms.arms),
         "ingest_settings": step(config.data, digests(data)),
@@ -44,7 +45,8 @@ def arguments(config: RunConfig, run: str, *, started: float | None = None) -> d
         "shift_settings": step(config.shift, target.engine, target.model()),
         "arm_settings": step(config.arms, {"config": mix}, digests({})),
         "sft_settings": step(config.sft, target.model()),
-        "evaluate_settings": step(config.evaluate, target.engine, target.model(suites)),
+        "base_settings": evaluate,
+        "evaluate_settings": evaluate,
         "champion_settings": step(config.registry),
         "drift_settings": step(config.shift, target.engine, target.model()),
         "gate_settings": step(config.gate, digests({}), candidate=config.candidate),

@@ -3,7 +3,7 @@
     run = submit(client, config, store)
 
 A run's place is `<store>/<name>`: it stays the same when the run is submitted again, and so do
-the arguments of its steps, by which KFP finds them in its cache.
+the arguments of its steps, by which KFP finds them in its cache (`pipelines.place`).
 """
 
 import json
@@ -17,6 +17,7 @@ from dgr.errors import UserError
 from dgr.storage import open_store
 from pipelines.arguments import arguments
 from pipelines.client import Client, Run, Schedule, Version
+from pipelines.place import begin
 
 SCHEDULED = "[[ScheduledTime]]"
 """KFP puts the time that a scheduled run was meant for in the place of this."""
@@ -33,8 +34,10 @@ def place_of(config: RunConfig, store: str | None) -> str:
     return f"{open_store(root).uri}/{config.name}"
 
 
-def submit(client: Client, config: RunConfig, store: str | None = None) -> Run:
-    """Start a run; what KFP's cache holds for its steps is not made again."""
+def submit(
+    client: Client, config: RunConfig, store: str | None = None, *, fresh: bool = False
+) -> Run:
+    """Start a run; what KFP's cache holds for its steps is not made again, unless `fresh`."""
     place = place_of(config, store)
     require(check_cluster(config))
     for run in client.runs(experiment=config.cluster.experiment):
@@ -43,10 +46,11 @@ def submit(client: Client, config: RunConfig, store: str | None = None) -> Run:
                 f"run {run.name} works in {place} ({run.state.lower()}); wait for it, "
                 f"cancel it (dgr runs cancel {run.id}), or choose another name"
             )
+    version, told = _version(client, config), arguments(config, place, started=time.time())
     return client.start(
-        _version(client, config),
+        version,
         f"{config.name}-{token_hex(4)}",
-        arguments(config, place, started=time.time()),
+        begin(place, told, fresh=fresh),
         **_options(config),
     )
 

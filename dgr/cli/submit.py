@@ -13,6 +13,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.
 Store = Annotated[
     str | None, typer.Option(help="s3://bucket/prefix for the run's place; or cluster.store.")
 ]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Make every step anew.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -25,6 +26,7 @@ def submit(
     config: Config,
     overrides: Set = None,
     store: Store = None,
+    fresh: Fresh = False,
     wait: Wait = False,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
@@ -39,7 +41,7 @@ def submit(
 
     settings = load_run_config(config, overrides)
     client = connect(settings.cluster, endpoint, namespace)
-    run = start(client, settings, store)
+    run = start(client, settings, store, fresh=fresh)
     if wait:
         return watch_run(client, run, as_json)
     print(json.dumps(run_json(run), indent=2) if as_json else f"{run.id}  {run.name}\n{run.url}")

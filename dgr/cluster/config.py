@@ -88,8 +88,8 @@ class StepClass(Settings):
     """How many of them a step gets."""
     shm: Quantity | None = None
     """Size of /dev/shm, in memory; None: the container runtime's 64 MiB."""
-    scratch: Quantity = "10Gi"
-    """Limit of the disk for caches and temporary files."""
+    scratch: Quantity = "50Gi"
+    """Limit of the disk for caches and temporary files; registering takes a copy of the model."""
     tolerations: tuple[Toleration, ...] = ()
     """Taints that are accepted."""
     node_selector: dict[str, str] = Field(default_factory=dict)

@@ -16,7 +16,10 @@ NANO = ROOT / "configs" / "nano.yaml"
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch, s3: str) -> None:
+    """Without long pauses, and with empty places of runs."""
+    for key in open_store(f"{s3}/runs").list():
+        open_store(f"{s3}/runs").delete(key)
     monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(client, "PATIENCE", 1.0)
     monkeypatch.setattr(client, "POLL_SECONDS", 0.0)
@@ -69,8 +72,12 @@ def test_the_same_run_again_tells_its_steps_the_same(kfp: KfpServer, command: Co
     parameters = [dict(run["runtime_config"]["parameters"]) for run in (first, second)]
     for each in parameters:
         each.pop("finish_settings")
+        each.pop("gate_settings")
     assert parameters[0] == parameters[1]
     assert len(kfp.versions) == 1
+    kfp.runs[again["id"]]["state"] = "SUCCEEDED"
+    fresh = json.loads(submit(command, "--fresh", "--json").out)
+    assert told(kfp.runs[fresh["id"]], "sft")["options"] != told(first, "sft")["options"]
 
 
 def test_two_runs_never_work_in_one_place(kfp: KfpServer, command: Command) -> None:
@@ -115,9 +122,14 @@ def task(state: str) -> list[dict[str, Any]]:
 def test_waiting_ends_with_the_verdict(
     kfp: KfpServer, command: Command, s3: str, verdict: str, code: int
 ) -> None:
-    kfp.tasks = task
-    open_store(f"{s3}/runs/nano").delete("decision.json")
-    leave_decision(s3, verdict)
+    open_store(f"{s3}/runs/nano").create_text("decision.json", "of an earlier run")
+
+    def ends_with_a_decision(state: str) -> list[dict[str, Any]]:
+        if state == "SUCCEEDED":
+            leave_decision(s3, verdict)
+        return task(state)
+
+    kfp.tasks = ends_with_a_decision
     done = submit(command, "--wait")
     assert done.code == code
     assert f"dgr: {verdict}" in done.out and "report: s3://bucket/runs/nano/report.html" in done.out
