@@ -106,8 +106,6 @@ def connect(endpoint: str | None = None, namespace: str | None = None) -> "Clien
         from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
     except ImportError:
         raise MissingExtra("kfp", "kfp") from None
-    for name in ("urllib3.connectionpool", "root"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     in_file = os.environ.get(TOKEN_FILE_ENV) is not None
     certificate = next(filter(None, map(os.environ.get, CERTIFICATE_ENVS)), None)
 
@@ -458,10 +456,15 @@ def _limit(api_client: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """kfp prints links and warnings; what is worth telling, we tell."""
+    """kfp prints links, warns and logs; what is worth telling, we tell."""
+    before = logging.root.manager.disable
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        yield
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 def first(found: Iterator[FoundT]) -> FoundT | None:
