@@ -56,10 +56,11 @@ def begin(place: str, arguments: dict[str, Any], *, fresh: bool = False) -> dict
         turn = known["turn"] if known.get("digest") == digest else token_hex(4)
         now[step] = {"digest": digest, "turn": turn}
     kept = {step for step in BEFORE if last.get(step) == now[step]}
-    _clear(store, kept, arms)
-    store.delete(SUBMITTED)
     state = now | {"arms": sorted(arms), "removed": sorted(removed)}
+    # Before anything is removed: what is gone must have a new turn, whatever happens between.
+    store.delete(SUBMITTED)
     store.create_text(SUBMITTED, canonical_json(state))
+    _clear(store, kept, arms)
     turns = {f"{step}_settings": told["turn"] for step, told in now.items()}
     return {
         name: _with_turn(value, turns[name]) if name in turns else value

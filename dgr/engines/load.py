@@ -70,7 +70,7 @@ def is_commit(revision: str | None) -> bool:
 
 def is_hub_id(source: str) -> bool:
     """Whether a model is one of the Hub: no local path, and no name of our own `models/`."""
-    here = Path(source.removeprefix("file://")).exists() or source.startswith("models/")
+    here = Path(source).exists() or source.startswith("models/")
     return not here and _HUB_ID.fullmatch(source) is not None
 
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from dgr.storage import open_store
+from pipelines import place as module
 from pipelines.align import align
 from pipelines.compile import text_of
 from pipelines.place import BEFORE, begin
@@ -87,6 +89,19 @@ def test_an_arm_that_comes_back_is_made_again_and_a_new_one_disturbs_none(tmp_pa
     )
     assert changed(first, more) == changed(more, less) == changed(back, again) == set()
     assert changed(less, back) == {"arm", "sft", "evaluate"}
+
+
+def test_what_was_removed_before_a_crash_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = str(tmp_path / "run")
+    first = turns(begin(place, told()))
+    open_store(place).create_text("sft/dgr/summary.json", "{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_clear", lambda *_: pytest.fail("crash"))
+        with pytest.raises(pytest.fail.Exception):
+            begin(place, told(sft="b"))
+    assert changed(first, turns(begin(place, told()))) == {"sft", "evaluate", "drift"}
 
 
 def reads() -> Iterator[tuple[str, str]]:
