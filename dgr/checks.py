@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgr.config import RunConfig
+from dgr.engines import is_commit, is_hub_id
 from dgr.errors import UserError
+from dgr.storage import open_store
 
 PACKAGES = {"torch": "train", "transformers": "train", "trl": "train", "peft": "train",
             "mlflow": "mlflow", "kfp": "kfp"}  # fmt: skip
@@ -83,18 +85,87 @@ def _check_model(config: RunConfig) -> Check:
 
 
 def _check_files(config: RunConfig) -> Iterator[Check]:
-    named = {"data.source": config.data.source}
-    named |= {f"own.mix[{i}].path": str(mix.path) for i, mix in enumerate(config.own.mix)}
-    named |= {
-        f"evaluate.suites[{i}].path": str(suite.path)
-        for i, suite in enumerate(config.evaluate.suites)
-    }
-    for field, text in named.items():
+    for field, text in _named_files(config).items():
         if text.startswith("hub:"):
             continue
-        found = Path(text).is_file()
+        found = _is_stored(text) if text.startswith("s3://") else Path(text).is_file()
         mend = "is there" if found else "does not exist; name a file"
         yield Check(field, found, f"{field}: {text} {mend}")
+
+
+def _named_files(config: RunConfig) -> dict[str, str]:
+    """Every file of data that a run names, by its field."""
+    named = {"data.source": config.data.source}
+    named |= {f"own.mix[{i}].path": mix.path for i, mix in enumerate(config.own.mix)}
+    suites = enumerate(config.evaluate.suites)
+    return named | {f"evaluate.suites[{i}].path": suite.path for i, suite in suites}
+
+
+def check_cluster(config: RunConfig) -> Iterator[Check]:
+    """Whether pods on a cluster can reach everything that a run names."""
+    yield _check_cluster_model(config)
+    for field, text in _named_files(config).items():
+        if text.startswith("s3://"):
+            found = _is_stored(text)
+            yield Check(
+                field, found, f"{field}: {text} {'is there' if found else 'does not exist'}"
+            )
+        elif not text.startswith("hub:"):
+            yield _check_in_image(config, field, text)
+    encoder = config.shift.embedding.encoder
+    if encoder not in ("minilm", "none"):
+        yield _check_in_image(config, "shift.embedding.encoder", encoder)
+    yield from _check_cluster_registry(config)
+
+
+def _check_cluster_model(config: RunConfig) -> Check:
+    if config.model.startswith("s3://"):
+        return Check("model", True, f"model: {config.model} is fetched from the store")
+    if not is_hub_id(config.model):
+        return _check_in_image(config, "model", config.model)
+    pinned = is_commit(config.revision)
+    mend = "is pinned" if pinned else "is a Hub id; pin `revision` to a commit of 40 digits"
+    return Check("revision", pinned, f"model: {config.model} {mend}")
+
+
+def _check_in_image(config: RunConfig, field: str, text: str) -> Check:
+    """A local path is one of the image, if the image holds the folder that it lies in."""
+    path = Path(text)
+    folders = config.cluster.images.folders
+    held = ".." not in path.parts and any(path.is_relative_to(folder) for folder in folders)
+    if not held:
+        return Check(field, False, (
+            f"{field}: {text} is on this machine alone; put it into the store and name it "
+            f"s3://bucket/key (images hold {' and '.join(folders)})"
+        ))  # fmt: skip
+    mend = "is in the image" if path.exists() else "does not exist"
+    return Check(field, path.exists(), f"{field}: {text} {mend}")
+
+
+def _check_cluster_registry(config: RunConfig) -> Iterator[Check]:
+    """Pods share nothing but servers."""
+    registry, cluster = config.registry, config.cluster
+    stored = (registry.store or "").startswith("s3://")
+    mend = "is a store" if stored else "must be s3://bucket/prefix for a run on a cluster"
+    yield Check("registry.store", stored, f"registry.store: {registry.store} {mend}")
+    named = {variable for secret in cluster.secrets for variable in secret.env}
+    uri = registry.tracking_uri or cluster.env.get("MLFLOW_TRACKING_URI")
+    served = "MLFLOW_TRACKING_URI" in named if uri is None else uri.startswith("http")
+    mend = "is a server" if served else "must be an MLflow server for a run on a cluster"
+    yield Check("registry.tracking_uri", served, f"registry.tracking_uri: {uri} {mend}")
+    mounts = [Path(secret.mount) for secret in cluster.secrets if secret.mount]
+    keys = {"private_key": registry.signing.private_key, "public_key": registry.signing.public_key}
+    for name, key in keys.items():
+        if key is None or str(key).startswith("pkcs11:"):
+            continue
+        held = any(Path(key).is_relative_to(mount) for mount in mounts)
+        mend = "is mounted" if held else "is in no folder that cluster.secrets mounts"
+        yield Check(name, held, f"registry.signing.{name}: {key} {mend}")
+
+
+def _is_stored(uri: str) -> bool:
+    place, _, name = uri.rpartition("/")
+    return open_store(place).exists(name)
 
 
 def require(checks: Iterator[Check]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from dgr.arms.config import ArmsConfig
+from dgr.cluster.config import ClusterConfig
 from dgr.data.config import DataConfig
 from dgr.engines.config import EngineConfig
 from dgr.errors import UserError
@@ -46,6 +47,7 @@ class RunConfig(Settings):
     gate: GatePolicy = GatePolicy()
     registry: RegistryConfig = RegistryConfig()
     notify: NotifyConfig = NotifyConfig()
+    cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")
     def _candidate_is_trained(self) -> "RunConfig":

@@ -12,6 +12,7 @@ from dgr.config import BASELINE, RunConfig
 from dgr.engines import resolve_model
 from dgr.files import read_json
 from dgr.steps import MANIFEST, TIMING, code_digest, input_digest, manifest_digest
+from dgr.storage import fetch_file
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def _digests(folder: Path) -> set[str]:
 
 
 def _external_digests(config: RunConfig) -> set[str]:
-    paths = [Path(config.data.source), *(mix.path for mix in config.own.mix)]
-    paths += [suite.path for suite in config.evaluate.suites]
+    sources = [config.data.source, *(mix.path for mix in config.own.mix)]
+    sources += [suite.path for suite in config.evaluate.suites]
+    paths = [fetch_file(source) for source in sources]
     if Path(config.model).is_dir():
         paths.append(resolve_model(config.model, config.revision))
     return {input_digest(path) for path in paths if path.exists()}
@@ -95,14 +97,15 @@ def _external_digests(config: RunConfig) -> set[str]:
 
 def _rows(config: RunConfig) -> int:
     """Rows of the safety set: those of the file, at most the limit; 0 for a file not here."""
-    path = Path(config.data.source)
+    rows = _count(config.data.source)
+    return min(rows, config.data.limit or rows) if rows else config.data.limit or 0
+
+
+def _count(source: str) -> int:
+    """Rows of a file; 0 for one that is not here."""
+    path = fetch_file(source)
     if not path.is_file():
-        return config.data.limit or 0
-    rows = _count(path)
-    return min(rows, config.data.limit or rows)
-
-
-def _count(path: Path) -> int:
+        return 0
     text = path.read_text(encoding="utf-8", errors="replace")
     if text.lstrip().startswith("["):
         return len(read_json(path))
@@ -113,7 +116,7 @@ def _sampled(name: str, config: RunConfig, rows: int) -> tuple[int, int]:
     """Completions that a step samples at least, and the most tokens they can take."""
     step = name.partition("/")[0]
     if step == "own":
-        mixes = [mix.count or _count(mix.path) for mix in config.own.mix if mix.path.is_file()]
+        mixes = [_count(mix.path) if mix.count is None else mix.count for mix in config.own.mix]
         count = rows * (config.own.reference + config.own.refusal) + sum(mixes)
         return count, count * config.own.max_new_tokens
     if step == "refine":
@@ -123,7 +126,7 @@ def _sampled(name: str, config: RunConfig, rows: int) -> tuple[int, int]:
         return 0, 0
     completions = tokens = 0
     for suite in config.evaluate.suites:
-        items = _count(suite.path) if suite.path.is_file() else 0
+        items = _count(suite.path)
         count = min(items, suite.limit or items) * suite.samples
         completions += count
         tokens += count * suite.sampling.max_new_tokens

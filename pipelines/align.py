@@ -28,6 +28,7 @@ def align(
     shift_settings: str,
     arm_settings: str,
     sft_settings: str,
+    base_settings: str,
     evaluate_settings: str,
     champion_settings: str,
     drift_settings: str,
@@ -39,6 +40,7 @@ def align(
     """Refine, train every arm, evaluate, decide, record, and register what passed.
 
     Settings are JSON (`dgr.runtime.StepSettings`), one a step; `pipelines.arguments` makes them.
+    `base_settings` are those of evaluating what this run does not train.
     """
     finished = finish(settings=finish_settings)
     finished.set_caching_options(False)
@@ -47,12 +49,12 @@ def align(
         refined = refine(settings=refine_settings, data=data).outputs["out"]
         target = own(settings=own_settings, data=data).outputs["out"]
         shifted = shift(settings=shift_settings, data=data, own=target, refined=refined)
-        base = evaluate(settings=evaluate_settings, arm="base").outputs["out"]
+        base = evaluate(settings=base_settings, arm="base").outputs["out"]
         found = champion(settings=champion_settings)
         # Who is champion, only the registry knows, at the time of the run.
         found.set_caching_options(False)
         champion_evaluated = evaluate(
-            settings=evaluate_settings, arm="champion", source=found.output
+            settings=base_settings, arm="champion", source=found.output
         ).outputs["out"]
         with dsl.ParallelFor(arms, name="arms", parallelism=ARMS_AT_ONCE) as arm:
             rows = build_arm(

@@ -4,25 +4,25 @@ Each step is told its own section alone, with the digests of the files that it r
 the run, so that its cache holds exactly as long as what it depends on.
 """
 
-import time
-from pathlib import Path
 from typing import Any
 
 from dgr.config import RunConfig
-from dgr.engines import resolve_model
+from dgr.engines import model_digest
 from dgr.files import canonical_json
 from dgr.runtime import StepSettings
 from dgr.settings import Settings
-from dgr.steps import code_digest, input_digest
+from dgr.steps import code_digest
+from dgr.storage import file_digest
 
 
-def arguments(config: RunConfig, run: str) -> dict[str, Any]:
+def arguments(config: RunConfig, run: str, *, started: float | None = None) -> dict[str, Any]:
     """Arguments of `pipelines.align.align` for a run at `run` (a folder or s3:// prefix).
 
-    Fetches a model that is named by its Hub id, for its digest.
+    `started` is when the run did; None: when its first step did.
+    Fetches a model that is named by its Hub id without a commit, for its digest.
     """
     target = _Target(config)
-    data = {"data": Path(config.data.source)}
+    data = {"data": config.data.source}
     mixes = {f"mix/{place}": mix.path for place, mix in enumerate(config.own.mix)}
     suites = {f"suite/{suite.name}": suite.path for suite in config.evaluate.suites}
     # An arm's rows do not depend on which other arms there are.
@@ -36,6 +36,7 @@ def arguments(config: RunConfig, run: str) -> dict[str, Any]:
             settings |= part
         return canonical_json(settings)
 
+    evaluate = step(config.evaluate, target.engine, target.model(suites))
     return {
         "arms": list(config.arms.arms),
         "ingest_settings": step(config.data, digests(data)),
@@ -44,7 +45,8 @@ def arguments(config: RunConfig, run: str) -> dict[str, Any]:
         "shift_settings": step(config.shift, target.engine, target.model()),
         "arm_settings": step(config.arms, {"config": mix}, digests({})),
         "sft_settings": step(config.sft, target.model()),
-        "evaluate_settings": step(config.evaluate, target.engine, target.model(suites)),
+        "base_settings": evaluate,
+        "evaluate_settings": evaluate,
         "champion_settings": step(config.registry),
         "drift_settings": step(config.shift, target.engine, target.model()),
         "gate_settings": step(config.gate, digests({}), candidate=config.candidate),
@@ -56,14 +58,15 @@ def arguments(config: RunConfig, run: str) -> dict[str, Any]:
             base=config.model,
             notify=config.notify.model_dump(mode="json"),
         ),
-        "finish_settings": step(config, digests({}), started=time.time()),
+        "finish_settings": step(config, digests({}), **({"started": started} if started else {})),
     }
 
 
-def digests(files: dict[str, Path]) -> dict[str, Any]:
-    """Digests of the code and of the files that are on this machine."""
-    found = {name: input_digest(path) for name, path in files.items() if path.exists()}
-    return {"digests": {"code": code_digest(), **found}}
+def digests(files: dict[str, str]) -> dict[str, Any]:
+    """Digests of the code and of the files that are on this machine or in a store."""
+    found = {name: file_digest(source) for name, source in files.items()}
+    here = {name: digest for name, digest in found.items() if digest}
+    return {"digests": {"code": code_digest(), **here}}
 
 
 class _Target:
@@ -72,9 +75,9 @@ class _Target:
     def __init__(self, config: RunConfig) -> None:
         self.engine = {"engine": config.engine.model_dump(mode="json")}
         self._named = {"model": config.model, "revision": config.revision}
-        self._digest = input_digest(resolve_model(config.model, config.revision))
+        self._digest = model_digest(config.model, config.revision)
 
-    def model(self, files: dict[str, Path] | None = None) -> dict[str, Any]:
+    def model(self, files: dict[str, str] | None = None) -> dict[str, Any]:
         found = digests(files or {})
         found["digests"]["model"] = self._digest
         return self._named | found

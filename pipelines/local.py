@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import signal
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ def run_align(config: RunConfig, run: Path) -> None:
     from pipelines.arguments import arguments
 
     run = run.absolute()
-    told = arguments(config, str(run))
+    told = arguments(config, str(run), started=time.time())
     with pipeline_run(run, ARMS_AT_ONCE):
         align(**told)
 

@@ -1,7 +1,7 @@
 """The command line. Each module holds one command; this one assembles them.
 
-Exit codes: 0 passed, 1 a bug, 2 a mistake that the user can mend, 3 rejected by the gate,
-130 interrupted.
+Exit codes: 0 passed, 1 a bug or a failed run of a cluster, 2 a mistake that the user can mend,
+3 rejected by the gate, 130 interrupted.
 """
 
 import errno
@@ -13,7 +13,20 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from dgr.cli import compare, doctor, models, nano, plan, report, run, schema, steps
+from dgr.cli import (
+    compare,
+    doctor,
+    models,
+    nano,
+    plan,
+    report,
+    run,
+    runs,
+    schedule,
+    schema,
+    steps,
+    submit,
+)
 from dgr.errors import Interrupted, UserError
 
 CTRL_C = 128 + signal.SIGINT
@@ -27,9 +40,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (run, plan, doctor, report, compare, schema):
+for module in (run, submit, plan, doctor, report, compare, schema):
     module.attach(app)
 steps.attach(app)
+runs.attach(app)
+schedule.attach(app)
 models.attach(app)
 nano.attach(app)
 

@@ -14,7 +14,8 @@ class DataConfig(Settings):
     format: Literal["direct-refusal", "r1-act", "star1", "safechain", "plain"]
     """The published schema that the rows follow."""
     source: str
-    """A local .jsonl, .json or .parquet file, or `hub:org/name` for a data set of the Hub."""
+    """A .jsonl, .json or .parquet file, local or s3://bucket/key, or `hub:org/name` for a data set
+    of the Hub."""
     revision: str | None = None
     """Revision of a Hub data set; pin it to a commit for runs that must repeat."""
     file: str | None = None

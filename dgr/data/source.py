@@ -8,6 +8,7 @@ from typing import Any
 
 from dgr.data.config import DataConfig
 from dgr.errors import MissingExtra, UserError
+from dgr.storage import fetch_file
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 
@@ -16,7 +17,7 @@ def locate(config: DataConfig) -> Path:
     """The local file that holds the rows; a Hub file is downloaded."""
     if config.source.startswith("hub:"):
         return _download(config)
-    path = Path(config.source)
+    path = fetch_file(config.source)
     if not path.exists():
         raise UserError(f"data.source: {path} does not exist; name a {_one_of(SUFFIXES)} file")
     if not path.is_file() or path.suffix not in SUFFIXES:

@@ -1,6 +1,6 @@
 """Engines: what generates completions and scores them. One protocol, `dgr.engines.base`."""
 
 from dgr.engines.config import EngineConfig
-from dgr.engines.load import load_engine, resolve_model
+from dgr.engines.load import is_commit, is_hub_id, load_engine, model_digest, resolve_model
 
-__all__ = ["EngineConfig", "load_engine", "resolve_model"]
+__all__ = ["EngineConfig", "is_commit", "is_hub_id", "load_engine", "model_digest", "resolve_model"]

@@ -1,7 +1,5 @@
 """The config of evaluation."""
 
-from pathlib import Path
-
 from pydantic import Field, model_validator
 
 from dgr.engines.base import Sampling
@@ -31,9 +29,10 @@ class SuiteConfig(Settings):
     """Name of the suite: lower-case letters, digits, dashes, underscores."""
     kind: Kind
     """What the suite measures: `reasoning`, `harmful`, `harmless` or `borderline`."""
-    path: Path
-    """JSONL file of questions: `id`, `question`, and `family`, `level`, `answer` where they apply;
-    `answer` is the gold answer of a reasoning question, `family` a family or harm category."""
+    path: str
+    """JSONL file, local or s3://bucket/key, of questions: `id`, `question`, and `family`, `level`,
+    `answer` where they apply; `answer` is the gold answer of a reasoning question, `family` a
+    family or harm category."""
     samples: int = Field(default=4, ge=1, le=1024)
     """Completions a question."""
     limit: int | None = Field(default=None, ge=1)

@@ -20,6 +20,7 @@ from dgr.progress import Progress
 from dgr.records import EvalItem, EvalRecord, Finish
 from dgr.seeds import derive
 from dgr.steps import Journal, StepFolder
+from dgr.storage import fetch_file
 
 Score = Callable[[EvalItem, Completion], dict[str, Any]]
 """The score fields of a record."""
@@ -45,7 +46,9 @@ def evaluate(
     in turn) and `summary.json` (see `summarise`). A stopped evaluation goes on where it was.
     Raises `UserError` for a bad suite file and for a question that does not fit the context.
     """
-    inputs = {"model": model} | {f"suite/{suite.name}": suite.path for suite in config.suites}
+    inputs = {"model": model} | {
+        f"suite/{suite.name}": fetch_file(suite.path) for suite in config.suites
+    }
     tasks = list(plan(config, seed))
     with StepFolder(out, "evaluate", config, inputs=inputs, seed=seed, engine=engine) as step:
         if step.finished:

@@ -6,12 +6,13 @@ from dgr.errors import UserError
 from dgr.evaluate.config import SuiteConfig
 from dgr.files import parse_record, sha256_text
 from dgr.records import EvalItem
+from dgr.storage import fetch_file
 
 
 def read_suite(suite: SuiteConfig) -> list[EvalItem]:
     """The questions of a suite, in file order; `UserError` names file, line and field."""
     try:
-        lines = suite.path.read_text(encoding="utf-8").split("\n")
+        lines = fetch_file(suite.path).read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         raise UserError(f"suite '{suite.name}': {suite.path} does not exist") from None
     except IsADirectoryError:

@@ -108,7 +108,7 @@ def _config(
             SuiteConfig(
                 name=name,
                 kind=kind,
-                path=data / "eval" / f"{name}.jsonl",
+                path=str(data / "eval" / f"{name}.jsonl"),
                 samples=samples,
                 scorer="nano" if kind == "reasoning" else None,
                 judge=None if kind == "reasoning" else "nano",

@@ -1,6 +1,5 @@
 """The config of the target's own samples."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -14,8 +13,9 @@ from dgr.templates import REFUSAL_INSTRUCTION
 class MixConfig(Settings):
     """Prompts of the harmless mix, answered by the target itself."""
 
-    path: Path
-    """JSONL file of `id`, `question`, and `family`, `level`, `answer` where they apply."""
+    path: str
+    """JSONL file, local or s3://bucket/key, of `id`, `question`, and `family`, `level`, `answer`
+    where they apply."""
     kind: Literal["harmless", "reasoning"]
     """`harmless`: an answer is kept when it helps. `reasoning`: when it is right."""
     families: tuple[str, ...] | None = Field(default=None, min_length=1)

@@ -8,6 +8,7 @@ from dgr.errors import UserError
 from dgr.files import read_records
 from dgr.own.config import MixConfig, OwnConfig
 from dgr.records import EvalItem, OwnPurpose, Sample
+from dgr.storage import fetch_file
 from dgr.templates import fill
 
 
@@ -74,7 +75,7 @@ def _mix(mixes: Sequence[MixConfig], samples: Sequence[Sample], seed: int) -> It
 def _unused(mix: MixConfig, used: set[str]) -> list[EvalItem]:
     """The items of a file whose questions are new; their questions are added to `used`."""
     found: dict[str, EvalItem] = {}
-    for item in read_records(mix.path, EvalItem):
+    for item in read_records(fetch_file(mix.path), EvalItem):
         if mix.families is not None and item.family not in mix.families:
             continue
         if mix.kind == "reasoning" and not (item.answer or "").strip():

@@ -18,6 +18,7 @@ from dgr.records import Finish, OwnPurpose, OwnSample, Record, Sample
 from dgr.seeds import derive
 from dgr.stats import mean, proportion
 from dgr.steps import Journal, StepFolder, verify
+from dgr.storage import fetch_file
 
 TOO_LONG = "too-long"
 """Reason of a prompt that leaves no room for a completion in the model's context."""
@@ -43,7 +44,7 @@ def sample_own(
     """
     verify(data)
     inputs = {"data": data, "model": model}
-    inputs |= {f"mix/{place}": mix.path for place, mix in enumerate(config.mix)}
+    inputs |= {f"mix/{place}": fetch_file(mix.path) for place, mix in enumerate(config.mix)}
     with StepFolder(out, "own", config, inputs=inputs, seed=seed, engine=engine) as step:
         if step.finished:
             return

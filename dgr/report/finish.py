@@ -85,12 +85,13 @@ def _sentence() -> str:
 
 
 def _run(settings: StepSettings, folder: Path, state: str, error: str | None) -> dict[str, Any]:
-    started = settings.options.get("started", time.time())
     steps = {
         path.parent.relative_to(folder).as_posix(): read_json(path)
         for path in sorted(folder.glob(f"**/{TIMING}"))
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
+    first = min((step["started"] for step in steps.values()), default=time.time())
+    started = settings.options.get("started", first)
     return {
         "name": settings.config.get("name"),
         "status": state,

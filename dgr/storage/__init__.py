@@ -5,6 +5,7 @@ store.put_folder(Path("out"), "evaluate/dgr")
 store.read_text("evaluate/dgr/summary.json")
 """
 
+from dgr.storage.fetch import cache_folder, fetch_file, file_digest
 from dgr.storage.store import Store, open_store
 
-__all__ = ["Store", "open_store"]
+__all__ = ["Store", "cache_folder", "fetch_file", "file_digest", "open_store"]

@@ -13,7 +13,7 @@ GOOD = '{"id": "1", "question": "1 + 1?", "answer": "2"}\n'
 def suite(path: Path, kind: str = "reasoning", limit: int | None = None) -> SuiteConfig:
     tool = {"scorer": "number"} if kind == "reasoning" else {"judge": "refusal"}
     return SuiteConfig.model_validate(
-        {"name": "maths", "kind": kind, "path": path, "limit": limit} | tool
+        {"name": "maths", "kind": kind, "path": str(path), "limit": limit} | tool
     )
 
 

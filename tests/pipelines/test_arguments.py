@@ -9,7 +9,7 @@ import pytest
 from dgr.config import RunConfig
 from pipelines.arguments import arguments
 
-GENERATING = {"refine", "own", "shift", "evaluate", "drift"}
+GENERATING = {"refine", "own", "shift", "base", "evaluate", "drift"}
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def test_a_section_reaches_its_own_step_alone(config: dict[str, Any]) -> None:
         "gate": ({"min_items": 3}, {"gate"}),
         "registry": ({"name": "other"}, {"champion", "record", "register"}),
         "engine": ({"batch_size": 3}, GENERATING),
+        "cluster": ({"queue": "gpu"}, set()),
     }
     for section, (value, steps) in cases.items():
         assert changed(before, told(config, **{section: value})) == steps, section
@@ -68,7 +69,7 @@ def test_contents_of_files_count_not_their_names(config: dict[str, Any], tmp_pat
     (tmp_path / "set.jsonl").write_text('{"question": "other"}\n')
     assert changed(before, told(config)) == {"ingest"}
     (tmp_path / "suite.jsonl").write_text("")
-    assert changed(before, told(config)) == {"ingest", "evaluate"}
+    assert changed(before, told(config)) == {"ingest", "base", "evaluate"}
 
 
 def test_refinement_is_left_out_where_no_arm_needs_it(config: dict[str, Any]) -> None:

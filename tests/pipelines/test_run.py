@@ -124,7 +124,7 @@ def test_a_run_again_is_cached_and_the_same(
     align(small, runs)
     assert contents(runs / "small") == before
     started = [line.split()[0] for line in capsys.readouterr().err.splitlines() if "start" in line]
-    assert started == ["record", "register", "finish"]
+    assert started == ["champion", "record", "register", "finish"]
     assert len(list_models(f"sqlite:///{runs / DEFAULT_FILE}")) == 1
 
 
@@ -171,7 +171,7 @@ def test_a_rejected_candidate_is_recorded_and_not_registered(
     assert not (run / "register").exists()
     assert len(list_models(f"sqlite:///{runs / DEFAULT_FILE}")) == 1
     started = [line.split()[0] for line in capsys.readouterr().err.splitlines() if "start" in line]
-    assert started == ["gate", "record", "finish"]
+    assert started == ["champion", "gate", "record", "finish"]
 
 
 def test_a_failed_run_leaves_its_status_and_report(runs: Path, small: dict[str, Any]) -> None:

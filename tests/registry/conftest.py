@@ -25,9 +25,13 @@ ARMS = {"base": 60, "vanilla": 30, "dgr": 60}
 DATA = Path(__file__).parents[2] / "models" / "nano-lrm" / "data" / "eval"
 SUITES = EvaluateConfig(
     suites=(
-        SuiteConfig(name="maths", kind="reasoning", path=DATA / "reasoning.jsonl", scorer="nano"),
+        SuiteConfig(
+            name="maths", kind="reasoning", path=str(DATA / "reasoning.jsonl"), scorer="nano"
+        ),
         *(
-            SuiteConfig(name=f"{kind}-set", kind=kind, path=DATA / f"{kind}.jsonl", judge="nano")
+            SuiteConfig(
+                name=f"{kind}-set", kind=kind, path=str(DATA / f"{kind}.jsonl"), judge="nano"
+            )
             for kind in ("harmful", "harmless")
         ),
     )
@@ -101,7 +105,7 @@ def train(run: Path, arm: str) -> None:
 def evaluate(run: Path, arm: str) -> None:
     rows = evaluation(arm)
     model = run / "sft" / arm / "model" if arm != "base" else run.parent / "set.jsonl"
-    inputs = {"model": model} | {f"suite/{suite.name}": suite.path for suite in SUITES.suites}
+    inputs = {"model": model} | {f"suite/{suite.name}": Path(suite.path) for suite in SUITES.suites}
     with StepFolder(run / "evaluate" / arm, "evaluate", SUITES, inputs, 0) as step:
         step.finish(summarise(rows, 0), {"records.jsonl": rows})
 

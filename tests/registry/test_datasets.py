@@ -46,7 +46,7 @@ def test_the_suites_of_an_evaluation_have_their_kind_and_items(run: Path) -> Non
 
 
 def test_the_mix_is_a_data_set(tmp_path: Path) -> None:
-    config = OwnConfig(mix=(MixConfig(path=DATA / "harmless.jsonl", kind="harmless"),))
+    config = OwnConfig(mix=(MixConfig(path=str(DATA / "harmless.jsonl"), kind="harmless"),))
     inputs = {"mix/0": DATA / "harmless.jsonl"}
     with StepFolder(tmp_path / "own", "own", config, inputs, 0) as step:
         step.finish({}, {})

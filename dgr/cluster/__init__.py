@@ -1,0 +1,5 @@
+"""What a run asks of a cluster, and whether the cluster's pods can reach what the run names."""
+
+from dgr.cluster.config import ClusterConfig
+
+__all__ = ["ClusterConfig"]
