@@ -1,8 +1,11 @@
 """What `make images` builds: whole, locked down, labelled, and nothing in it that should not be."""
 
 import ast
+import json
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -123,6 +126,24 @@ def test_it_holds_no_secret(engine: Any, in_container: Shell, image: str) -> Non
     assert told.split() == []
     code, told = in_container("sh", "-c", "ls -A /root/.cache /run/secrets /src", user="0:0")
     assert code != 0 and "\n/" not in told
+
+
+def test_the_list_of_its_packages_is_whole(in_container: Shell, image: str, tmp_path: Path) -> None:
+    out = tmp_path / "sbom.json"
+    programs, client = Path(sys.executable).parent, os.environ.get("DOCKER", "docker")
+    subprocess.run(
+        [ROOT / "docker" / "sbom.sh", programs, client, NAMES[image], out], cwd=ROOT, check=True
+    )
+    sbom = json.loads(out.read_text())
+    assert sbom["metadata"]["component"]["name"] == "dgr"
+    listed = {(part["name"], part["version"]) for part in sbom["components"]}
+    command = (
+        "from importlib.metadata import distributions as found\n"
+        "for each in found(): print(each.name, each.version)"
+    )
+    _, told = in_container("python", "-c", command)
+    installed = {tuple(line.split()) for line in told.splitlines()}
+    assert listed == {(name, version) for name, version in installed if name != "dgr"}
 
 
 def test_its_size_has_a_bound(engine: Any, in_container: Shell, image: str) -> None:
