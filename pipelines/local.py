@@ -1,4 +1,7 @@
-"""The pipeline on this machine, through kfp.local: each component a process, results cached."""
+"""The pipeline on this machine, through kfp.local, results cached.
+
+Each component is a process, or a container where `Containers` are given.
+"""
 
 import fcntl
 import os
@@ -7,7 +10,7 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,7 @@ from dgr.files import unwritable
 from dgr.runtime import ERROR_ENV
 
 if TYPE_CHECKING:
+    from pipelines.containers import Containers
     from pipelines.watch import Failure
 
 HIDDEN = ".kfp"
@@ -26,7 +30,7 @@ PUBLISHED = ("ingest", "own", "refine", "shift", "arms", "sft", "evaluate", "dri
              "record", "register", "decision.json", "run.json", "report.html")  # fmt: skip
 
 
-def run_align(config: RunConfig, run: Path) -> None:
+def run_align(config: RunConfig, run: Path, containers: "Containers | None" = None) -> None:
     """Run the alignment pipeline into the folder `run`.
 
     What is finished already is taken from the cache, and a step that was stopped goes on where
@@ -38,22 +42,25 @@ def run_align(config: RunConfig, run: Path) -> None:
 
     run = run.absolute()
     told = arguments(config, str(run), started=time.time())
-    with pipeline_run(run, ARMS_AT_ONCE):
+    with pipeline_run(run, ARMS_AT_ONCE, containers):
         align(**told)
 
 
 @contextmanager
-def pipeline_run(run: Path, at_once: int) -> Iterator[None]:
+def pipeline_run(run: Path, at_once: int, containers: "Containers | None" = None) -> Iterator[None]:
     """Everything around the call of a pipeline that publishes into the absolute folder `run`."""
     from pipelines.watch import Watch, watched
 
     hidden = run / HIDDEN
     error = hidden / ERROR
     with _locked(run, hidden):
+        if containers:
+            containers.end_forgotten(run)
         _clear(run, hidden)
-        watch = Watch(run, hidden / LOGS, hidden / TEMPORARY, error, at_once)
-        with _environment(error), watched(watch):
-            _configure(hidden)
+        watch = Watch(run, hidden / LOGS, hidden / TEMPORARY, error, at_once, containers)
+        writable = containers.writable() if containers else nullcontext()
+        with _environment(error), writable, watched(watch):
+            _configure(hidden, containers)
             try:
                 yield
             except RuntimeError:  # kfp.local's word for a task that failed
@@ -65,12 +72,14 @@ def pipeline_run(run: Path, at_once: int) -> Iterator[None]:
         shutil.rmtree(run / ".work", ignore_errors=True)
 
 
-def _configure(hidden: Path) -> None:
+def _configure(hidden: Path, containers: "Containers | None") -> None:
     from kfp import local
 
     warnings.filterwarnings("ignore", module="kfp")
     local.init(
-        runner=local.SubprocessRunner(use_venv=False),
+        runner=local.DockerRunner(**containers.arguments)
+        if containers
+        else local.SubprocessRunner(use_venv=False),
         pipeline_root=str(hidden / "outputs"),
         # kfp.local deletes this folder after each run.
         workspace_root=str(hidden / "workspace"),

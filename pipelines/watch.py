@@ -1,15 +1,13 @@
 """kfp.local, watched: plain logs, results published, one failure ends the run, no orphans.
 
-kfp.local has no hooks, so this puts its own functions in the place of five of kfp 2.17's, which
+kfp.local has no hooks, so this puts its own functions in the place of six of kfp 2.17's, which
 is pinned, for as long as a pipeline runs.
 """
 
-import ctypes
 import logging
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -18,18 +16,31 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 from unittest import mock
 
 from dgr.errors import Interrupted
 from dgr.files import write_text
-from dgr.runtime import publish
+from dgr.runtime import ERROR_ENV, publish
 from dgr.steps import MANIFEST, WORK_ENV, manifest_digest
+from pipelines.containers import Container, Containers
+from pipelines.processes import Process
 
 EXIT_TASK = "finish"
 """The task that runs whatever became of the others."""
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Running(Protocol):
+    """A component at work: a process or a container."""
+
+    def lines(self) -> Iterator[str]:
+        """Lines of its standard error, until it ends."""
+
+    def wait(self) -> int:
+        """Its exit status; minus the signal's number when one killed it."""
+
+    def signal(self, signum: int) -> None:
+        """Send it a signal; nothing happens if it has ended."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +56,23 @@ class Failure:
 class Watch:
     """What happens in one run of a pipeline, told on standard error."""
 
-    def __init__(self, run: Path, logs: Path, temporary: Path, error: Path, at_once: int) -> None:
+    def __init__(
+        self,
+        run: Path,
+        logs: Path,
+        temporary: Path,
+        error: Path,
+        at_once: int,
+        containers: Containers | None = None,
+    ) -> None:
         self.run, self.logs, self.temporary, self.error = run, logs, temporary, error
-        self.at_once = at_once
+        self.at_once, self.containers = at_once, containers
         self.failure: Failure | None = None
         self.stopped: int | None = None
         """The signal that stopped the run."""
         self._task = threading.local()
         self._speaking = threading.Lock()
-        self._processes: set[subprocess.Popen[str]] = set()
+        self._running: set[Running] = set()
 
     def say(self, task: str, text: str) -> None:
         with self._speaking:
@@ -94,37 +113,53 @@ class Watch:
 
     def start(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         """In the place of kfp's `run_local_subprocess`: one process, its progress shown."""
+        environment = (env_vars or {}) | self._environment()
+        return self._show(lambda log: Process(full_command, environment, log))
+
+    def start_container(
+        self,
+        client: Any,
+        image: str,
+        command: list[str],
+        volumes: dict[str, Any],
+        environment: dict[str, str] | None = None,
+        **arguments: Any,
+    ) -> int:
+        """In the place of kfp's `run_docker_container`, which takes a container that has gone
+        for one that succeeded.
+
+        kfp's `volumes` are left out: they lie in the runs' folder, and what is published by a
+        hard link must be under one mount with its source.
+        """
+        assert self.containers is not None
+        named = {**self.containers.environment, **(environment or {}), **self._environment()}
+        named[ERROR_ENV] = str(self.error)
+        return self._show(
+            lambda log: Container(client, image, command, named, log, run=self.run, **arguments)
+        )
+
+    def _show(self, begin: Callable[[BinaryIO], Running]) -> int:
+        """Run one component, its progress shown, and give back its exit status."""
         task = self._task.name
         self._task.ran = True
         self.say(task, "started")
         log = self.logs / f"{task.replace('/', '-')}.log"
         with log.open("ab", buffering=0) as file:
-            process = subprocess.Popen(
-                _in_place_of_shell(full_command),
-                stdout=file,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                env=os.environ | (env_vars or {}) | self._environment(),
-                process_group=0,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  # one call into a loaded library
-            )
-            self._processes.add(process)
-            if self.stopped and task != EXIT_TASK:  # the signal came before this process did
+            running = begin(file)
+            self._running.add(running)
+            if self.stopped and task != EXIT_TASK:  # the signal came before this one did
                 self._signal(signal.SIGTERM)
-            with process:
-                assert process.stderr is not None
-                for line in process.stderr:
-                    file.write(line.encode())
-                    if line.strip():
-                        self.say(task, line.rstrip())
-            self._processes.discard(process)
-        if process.returncode and self.failure is None and not self.stopped:
-            self.failure = Failure(task, process.returncode, log)
-        return process.returncode
+            for line in running.lines():
+                if line.strip():
+                    self.say(task, line.rstrip())
+            code = running.wait()
+            self._running.discard(running)
+        if code and self.failure is None and not self.stopped:
+            self.failure = Failure(task, code, log)
+        return code
 
     def _environment(self) -> dict[str, str]:
-        """Of one process: its own place for unfinished work, for two arms may have equal inputs,
+        """Of one component: its own place for unfinished work, for two arms may have equal inputs,
         and its share of the cores, for arms run side by side."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         threads = max(1, cores // self.at_once) if self._task.in_loop else cores
@@ -144,9 +179,8 @@ class Watch:
         self._signal(signal.SIGTERM)
 
     def _signal(self, signum: int) -> None:
-        for process in list(self._processes):
-            if process.poll() is None:
-                os.killpg(process.pid, signum)
+        for running in list(self._running):
+            running.signal(signum)
 
     def raise_if_stopped(self) -> None:
         if self.stopped:
@@ -156,7 +190,7 @@ class Watch:
 @contextmanager
 def watched(watch: Watch) -> Iterator[None]:
     """kfp.local under this watch, its own logs silenced, signals passed on."""
-    from kfp.local import logging_utils, subprocess_task_handler
+    from kfp.local import docker_task_handler, logging_utils, subprocess_task_handler
     from kfp.local.orchestrator import task_executor
 
     original = task_executor.execute_single_task
@@ -167,6 +201,7 @@ def watched(watch: Watch) -> Iterator[None]:
 
         put(task_executor, "execute_single_task", lambda **named: watch.execute(original, **named))
         put(subprocess_task_handler, "run_local_subprocess", watch.start)
+        put(docker_task_handler, "run_docker_container", watch.start_container)
         # Two threads at once would leave each other's handlers and print functions behind.
         put(logging_utils, "local_logger_context", nullcontext)
         put(logging_utils, "indented_print", nullcontext)
@@ -177,19 +212,3 @@ def watched(watch: Watch) -> Iterator[None]:
             for signum in (signal.SIGINT, signal.SIGTERM):
                 stack.callback(signal.signal, signum, signal.signal(signum, watch.stop))
         yield
-
-
-def _in_place_of_shell(command: list[str]) -> list[str]:
-    """KFP starts Python through a shell: let it take the shell's place, so that signals reach it.
-
-    A command of another form is left as it is.
-    """
-    script = command[2] if command[:2] == ["sh", "-ec"] else ""
-    exec_script = script.replace("_KFP_RUNTIME=true ", "exec env _KFP_RUNTIME=true ", 1)
-    return [*command[:2], exec_script, *command[3:]] if script else command
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this process with the one that started it: a `kill -9` leaves no orphan."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -123,10 +123,10 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
         first.wait()
 
 
-def start(run: Path) -> "subprocess.Popen[str]":
+def start(run: Path, *runner: str) -> "subprocess.Popen[str]":
     """A run in a process of its own, as far as arm `b`, which waits."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.pipelines.toy", str(run), "hello", "wait"],
+        [sys.executable, "-m", "tests.pipelines.toy", str(run), "hello", "wait", *runner],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,8 +1,8 @@
 """A pipeline of small steps in the shape of the real one, run under the real watch.
 
-    python -m tests.pipelines.toy RUN TEXT WHAT
+    python -m tests.pipelines.toy RUN TEXT WHAT [docker]
 
-Arm `b` does WHAT: `work`, `fail`, `crash`, or `wait` until it is stopped.
+Arm `b` does WHAT: `work`, `fail`, `crash`, `killed`, or `wait` until it is stopped.
 """
 
 import sys
@@ -10,12 +10,14 @@ from pathlib import Path
 
 from kfp import dsl
 
+from components.image import RUNNER
+from pipelines.containers import Containers
 from pipelines.local import pipeline_run
 
-IMAGE = "none"
+ROOT = Path(__file__).parents[2]
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=RUNNER, install_kfp_package=False)
 def first(text: str, run: str, out: dsl.Output[dsl.Artifact]) -> None:
     from dgr.runtime import Component
     from tests.pipelines.toy_steps import settings, write
@@ -24,7 +26,7 @@ def first(text: str, run: str, out: dsl.Output[dsl.Artifact]) -> None:
         write(step, text)
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=RUNNER, install_kfp_package=False)
 def sft(
     arm: str, what: str, run: str, rows: dsl.Input[dsl.Artifact], out: dsl.Output[dsl.Artifact]
 ) -> None:
@@ -38,7 +40,7 @@ def sft(
         write(step, arm)
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=RUNNER, install_kfp_package=False)
 def last(run: str, tuned: dsl.Input[list[dsl.Artifact]], out: dsl.Output[dsl.Artifact]) -> None:
     from dgr.runtime import Component
     from tests.pipelines.toy_steps import settings, write
@@ -47,7 +49,7 @@ def last(run: str, tuned: dsl.Input[list[dsl.Artifact]], out: dsl.Output[dsl.Art
         write(step, " ".join(step.inputs(tuned)))
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=RUNNER, install_kfp_package=False)
 def finish(run: str, status: dsl.PipelineTaskFinalStatus) -> None:
     from pathlib import Path
 
@@ -65,11 +67,19 @@ def toy(arms: list, text: str, what: str, run: str) -> None:  # type: ignore[typ
         last(run=run, tuned=dsl.Collected(tuned))
 
 
-def main(run: Path, text: str, what: str) -> None:
+def containers(run: Path) -> Containers:
+    """Containers that find these steps, which no image holds."""
+    return Containers(
+        frozenset({run}), frozenset({ROOT / "tests"}), environment={"PYTHONPATH": str(ROOT)}
+    )
+
+
+def main(run: Path, text: str, what: str, runner: Containers | None = None) -> None:
     """What `run_align` does, with another pipeline."""
-    with pipeline_run(run, at_once=2):
+    with pipeline_run(run, 2, runner):
         toy(arms=["a", "b", "c"], text=text, what=what, run=str(run))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+    run = Path(sys.argv[1])
+    main(run, sys.argv[2], sys.argv[3], containers(run) if "docker" in sys.argv else None)
