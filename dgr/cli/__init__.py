@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from dgr.cli import compare, doctor, models, nano, plan, report, run, schema, steps
+from dgr.cli import compare, deploy, doctor, models, nano, plan, report, run, schema, steps
 from dgr.errors import Interrupted, UserError
 
 CTRL_C = 128 + signal.SIGINT
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (run, plan, doctor, report, compare, schema):
+for module in (run, plan, doctor, report, compare, schema, deploy):
     module.attach(app)
 steps.attach(app)
 models.attach(app)
