@@ -76,3 +76,26 @@ class SftConfig(Settings):
     @property
     def rows_a_pass(self) -> int:
         return self.micro_batch_size or self.batch_size
+
+
+class DistributedJob(Settings):
+    """Training in many processes: everything that each of them needs to know."""
+
+    place: str
+    """Where checkpoints and the result are kept: s3://bucket/prefix, or a folder all nodes see."""
+    model: str
+    """The base model's folder in a store."""
+    arm: str
+    """The arm's folder in a store."""
+    sft: SftConfig = SftConfig()
+    """How to train. `batch_size` is of all processes together; `micro_batch_size` of each."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything random."""
+    sharded: bool = True
+    """Spread the weights over the processes (FSDP2); false: each holds them all (DDP)."""
+
+    @model_validator(mode="after")
+    def _adapters_are_not_sharded(self) -> "DistributedJob":
+        if self.sharded and self.sft.method == "lora":
+            raise ValueError("method lora holds the base in every process; set sharded: false")
+        return self
