@@ -1,10 +1,8 @@
 """The config of serving on a cluster (KServe with a vLLM runtime)."""
 
-from typing import Literal
-
 from pydantic import Field, field_validator
 
-from dgr.settings import Settings
+from dgr.settings import Settings, Toleration
 
 
 class ProbePolicy(Settings):
@@ -21,19 +19,6 @@ class ProbePolicy(Settings):
     """Smallest share of reasoning questions that are answered rightly."""
     seconds: float = Field(default=120.0, gt=0)
     """Longest wait for one answer."""
-
-
-class Toleration(Settings):
-    """A taint that the server's pods may be placed on."""
-
-    key: str
-    """The taint's key."""
-    operator: Literal["Exists", "Equal"] = "Exists"
-    """`Exists`: whatever its value is."""
-    value: str | None = None
-    """Its value, under `Equal`."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """Its effect; None: every one."""
 
 
 class ServingConfig(Settings):
