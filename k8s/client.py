@@ -49,11 +49,6 @@ class Resource:
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    @property
-    def crd(self) -> str:
-        """Name of the definition of a custom resource."""
-        return f"{self.plural}.{self.group}"
-
 
 INFERENCE_SERVICE = Resource(
     "serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService"
@@ -63,9 +58,7 @@ LOCAL_QUEUE = Resource("kueue.x-k8s.io", "v1beta1", "localqueues", "LocalQueue")
 POD = Resource("", "v1", "pods", "Pod")
 SECRET = Resource("", "v1", "secrets", "Secret")
 NODE = Resource("", "v1", "nodes", "Node", namespaced=False)
-CRD = Resource(
-    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False
-)
+SCHEDULED_WORKFLOW = Resource("kubeflow.org", "v1beta1", "scheduledworkflows", "ScheduledWorkflow")
 ACCESS_REVIEW = Resource(
     "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", False
 )
@@ -103,10 +96,31 @@ class Cluster:
                 return None
             raise
 
-    def list(self, resource: Resource, labels: str = "") -> list[Object]:
+    def objects(self, resource: Resource, labels: str = "") -> list[Object]:
         query = {"labelSelector": labels} if labels else {}
         items: list[Object] = self._call("GET", self._path(resource), query)["items"]
         return items
+
+    def exists(self, resource: Resource, name: str) -> bool:
+        """Whether there is such an object; nothing but its metadata is fetched."""
+        kind = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+        try:
+            self._call("GET", self._path(resource, name), accept=kind)
+        except ClusterError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def versions(self, group: str) -> list[str]:
+        """Versions of a group of the API that are served; none where it is not installed."""
+        try:
+            found = self._call("GET", f"/apis/{group}")
+        except ClusterError as error:
+            if error.status == 404:
+                return []
+            raise
+        return [str(each["version"]) for each in found["versions"]]
 
     def create(self, resource: Resource, body: Object) -> Object:
         return self._object("POST", self._path(resource), {"fieldManager": MANAGER}, body)
@@ -260,6 +274,7 @@ class Cluster:
         body: Object | None = None,
         kind: str = "application/json",
         *,
+        accept: str = "application/json",
         stream: bool = False,
         read: float = READ_SECONDS,
     ) -> Any:
@@ -271,7 +286,7 @@ class Cluster:
                         path,
                         method,
                         query_params=list((query or {}).items()),
-                        header_params={"Accept": "application/json", "Content-Type": kind},
+                        header_params={"Accept": accept, "Content-Type": kind},
                         body=body,
                         response_type="object",
                         auth_settings=["BearerToken"],

@@ -299,7 +299,7 @@ def _follow_logs(cluster: Cluster, plan: Plan, say: Say, done: threading.Event) 
     while True:
         last = done.is_set()
         with suppress(ClusterError):  # no pod yet, or just gone: its log is a courtesy
-            for pod in cluster.list(POD, f"{JOBSET}={plan.name},{INDEX}=0"):
+            for pod in cluster.objects(POD, f"{JOBSET}={plan.name},{INDEX}=0"):
                 _say_new(cluster, pod, since, say)
         if last:
             return

@@ -96,6 +96,12 @@ class KubernetesServer:
         self.logs: dict[str, list[str]] = {}
         self.requests: list[tuple[str, str, str]] = []
         """Method, path with query, content type."""
+        self.groups: dict[str, list[str]] = {}
+        """Group -> served versions."""
+        self.forbidden: set[tuple[str, str]] = set()
+        """(HTTP method, plural) that is answered 403."""
+        self.sent: list[Object] = []
+        """Every object of a JSON answer."""
         self.failures: list[int] = []
         """Statuses of the next answers, before any work is done."""
         self.controller: Callable[[Object], Iterable[tuple[float, Object]]] | None = None
@@ -425,6 +431,11 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(self.api.failures.pop(0), "Scripted", "not now")
             if self.headers.get("Authorization") != f"Bearer {TOKEN}":
                 raise Refused(401, "Unauthorized", "Unauthorized")
+            group = split.path.removeprefix("/apis/")
+            if group in self.api.groups:
+                versions = [{"version": version} for version in self.api.groups[group]]
+                self._json(200, {"kind": "APIGroup", "name": group, "versions": versions})
+                return
             match = PATH.match(split.path)
             if match is None:
                 raise Refused(404, "NotFound", "the server could not find the requested resource")
@@ -443,6 +454,8 @@ class _Handler(BaseHTTPRequestHandler):
         self, key: Key, sub: str | None, query: dict[str, str], body: Any, kind: str
     ) -> None:
         manager = query.get("fieldManager", "unknown")
+        if (self.command, key[1]) in self.api.forbidden:
+            raise Refused(403, "Forbidden", f"{key[1]} is forbidden: no right to {self.command}")
         if key[1] == "selfsubjectaccessreviews":
             self._json(201, self._review(body))
         elif sub == "log":
@@ -450,7 +463,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.command == "GET" and query.get("watch"):
             self._watch(key, query)
         elif self.command == "GET":
-            self._json(200, self.api.get(key) if key[3] else self.api.listed(key[:3], query))
+            found = self.api.get(key) if key[3] else self.api.listed(key[:3], query)
+            if "as=PartialObjectMetadata" in self.headers.get("Accept", ""):
+                found = {name: found[name] for name in ("metadata",)}
+            self._json(200, found)
         elif self.command == "POST":
             self._json(201, self.api.create((*key[:3], body["metadata"]["name"]), body, manager))
         elif self.command == "DELETE":
@@ -517,6 +533,7 @@ class _Handler(BaseHTTPRequestHandler):
         return _Chunks(self)
 
     def _json(self, code: int, body: Object) -> None:
+        self.api.sent.append(body)
         data = json.dumps(body).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")

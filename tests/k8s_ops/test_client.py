@@ -25,14 +25,14 @@ def test_an_object_is_made_read_listed_and_deleted(cluster: Cluster) -> None:
     made = cluster.create(POD, pod())
     assert cluster.get(POD, "one") == made
     cluster.create(POD, pod("two", app="b"))
-    assert [found["metadata"]["name"] for found in cluster.list(POD, "app=b")] == ["two"]
+    assert [found["metadata"]["name"] for found in cluster.objects(POD, "app=b")] == ["two"]
     assert cluster.delete(POD, "one") and not cluster.delete(POD, "one")
     assert cluster.get(POD, "one") is None
 
 
 def test_what_time_may_mend_is_tried_again(server: KubernetesServer, cluster: Cluster) -> None:
     server.failures = [503, 429, 500]
-    assert cluster.list(POD) == []
+    assert cluster.objects(POD) == []
     assert len(server.requests) == 4
 
 
@@ -42,7 +42,7 @@ def test_other_errors_are_told_at_once(
 ) -> None:
     server.failures = [code]
     with pytest.raises(ClusterError, match=f"answered {code} to GET /api/v1/namespaces/ml/pods"):
-        cluster.list(POD)
+        cluster.objects(POD)
     assert len(server.requests) == 1
 
 
@@ -52,7 +52,7 @@ def test_an_unreachable_cluster_is_one_sentence_without_the_token(
     monkeypatch.setattr(client, "PATIENCE", 0.5)
     server.__exit__()
     with pytest.raises(UserError, match=r"cannot be reached \(\w+\)") as found:
-        cluster.list(POD)
+        cluster.objects(POD)
     assert TOKEN not in str(found.value) and "\n" not in str(found.value)
 
 

@@ -202,7 +202,7 @@ def test_a_lost_answer_to_the_creation_makes_no_second_job(
     monkeypatch.setattr(server, "create", lossy)
     server.controller = lambda _: [(0.3, state(condition("Complete")))]
     run_job(cluster, planned(), CONFIG, say=lambda _: None)
-    assert len(cluster.list(TRAIN_JOB)) == 1
+    assert len(cluster.objects(TRAIN_JOB)) == 1
 
 
 def test_a_foreign_job_of_that_name_is_left_alone(
@@ -222,7 +222,7 @@ def test_a_signal_deletes_the_job(cluster: Cluster, server: KubernetesServer, si
     with pytest.raises(Interrupted, match=f"TrainJob {planned().name} is deleted") as found:
         run_job(cluster, planned(), CONFIG, say=lambda _: None)
     assert found.value.exit_code == 128 + signum
-    assert cluster.list(TRAIN_JOB) == []
+    assert cluster.objects(TRAIN_JOB) == []
     assert signal.getsignal(signum) == before
 
 
@@ -309,9 +309,9 @@ def test_a_real_training_behind_a_job(
 
     # Once more: the result is fetched, nothing is trained.
     server.controller = None
-    cluster.delete(TRAIN_JOB, cluster.list(TRAIN_JOB)[0]["metadata"]["name"])
+    cluster.delete(TRAIN_JOB, cluster.objects(TRAIN_JOB)[0]["metadata"]["name"])
     train_on_cluster(cluster, config, sft, out=tmp_path / "again", say=lambda _: None, **inputs)
-    assert cluster.list(TRAIN_JOB) == []
+    assert cluster.objects(TRAIN_JOB) == []
     assert (tmp_path / "again" / "manifest.json").read_bytes() == (
         tmp_path / "out" / "manifest.json"
     ).read_bytes()
