@@ -20,7 +20,7 @@ from dgr.sft import SftConfig, TrainStep, train
 from dgr.sft.config import DistributedJob
 from dgr.sft.distributed import newest, stored_checkpoints
 from dgr.steps import verify
-from dgr.storage import open_store
+from dgr.storage import Store, open_store
 from tests.s3 import free_port, s3, s3_server
 
 __all__ = ["s3", "s3_server"]
@@ -48,7 +48,8 @@ def start(place: str, model: Path, arm: Path, work: Path, **more: Any) -> "subpr
         **more,
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--master-port", str(free_port()), "-m", "dgr.sft.distributed", json.dumps(job)]
+    entry = "tests.sft.sharded_on_cpu" if job["sharded"] else "dgr.sft.distributed"
+    command += ["--master-port", str(free_port()), "-m", entry, json.dumps(job)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DGR_WORK": str(work)}
     return subprocess.Popen(
         command,
@@ -65,6 +66,20 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, errors
 
 
+def stop(process: "subprocess.Popen[str]", store: Store, step: int) -> str:
+    """SIGTERM at a random time after the checkpoint of that step; what the processes said."""
+    while process.poll() is None:
+        found = newest(store)
+        if found and int(found.rpartition("-")[2]) >= step:
+            time.sleep(random.random() / 4)
+            process.send_signal(signal.SIGTERM)
+            break
+        time.sleep(0.02)
+    code, errors = finish(process)
+    assert code != 0, errors
+    return errors
+
+
 def result(place: str, folder: Path) -> list[TrainStep]:
     open_store(place).get_folder("result", folder)
     verify(folder)
@@ -73,9 +88,14 @@ def result(place: str, folder: Path) -> list[TrainStep]:
 
 
 @pytest.fixture(scope="module")
-def alone(tiny_model: Path, arm: Path, tmp_path_factory: pytest.TempPathFactory) -> list[TrainStep]:
+def alone(tiny_model: Path, arm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process makes of it."""
     out = tmp_path_factory.mktemp("alone")
     train(CONFIG, model=tiny_model, arm=arm, out=out, seed=5)
+    return out
+
+
+def course(out: Path) -> list[TrainStep]:
     return list(read_records(out / "records.jsonl", TrainStep))
 
 
@@ -88,21 +108,12 @@ def assert_same_course(one: list[TrainStep], other: list[TrainStep], within: flo
 
 
 def test_a_stopped_team_goes_on_as_if_nothing_had_been(
-    tiny_model: Path, arm: Path, alone: list[TrainStep], s3: str, tmp_path: Path
+    tiny_model: Path, arm: Path, alone: Path, s3: str, tmp_path: Path
 ) -> None:
     place = f"{s3}/{tmp_path.name}"
     store = open_store(place)
     stop_after = random.choice(range(5, 21, 5))
-    process = start(place, tiny_model, arm, tmp_path / "one")
-    while process.poll() is None:
-        found = newest(store)
-        if found and int(found.rpartition("-")[2]) >= stop_after:
-            time.sleep(random.random() / 4)
-            process.send_signal(signal.SIGTERM)
-            break
-        time.sleep(0.02)
-    code, errors = finish(process)
-    assert code != 0, errors
+    errors = stop(start(place, tiny_model, arm, tmp_path / "one"), store, stop_after)
     assert "stopped by a signal after training step" in errors
     assert not store.list("result")
     kept = newest(store)
@@ -118,10 +129,29 @@ def test_a_stopped_team_goes_on_as_if_nothing_had_been(
     assert code == 0, errors
     whole = result(f"{place}-whole", tmp_path / "whole")
     assert_same_course(resumed, whole, within=1e-5)
-    assert_same_course(whole, alone, within=1e-4)
+    assert_same_course(whole, course(alone), within=1e-4)
 
     code, errors = finish(start(place, tiny_model, arm, tmp_path / "four", seed=6))
     assert code != 0 and "job.json is of another job" in errors
+
+
+def test_sharded_weights_come_to_the_same(
+    tiny_model: Path, arm: Path, alone: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    place = str(tmp_path / "place")
+    stop(start(place, tiny_model, arm, tmp_path / "one", sharded=True), open_store(place), 5)
+    assert not (tmp_path / "place" / "result").exists()
+    (kept,) = stored_checkpoints(open_store(place))
+    assert (tmp_path / "place" / kept / "pytorch_model_fsdp.bin").is_file()  # it was sharded
+    code, errors = finish(start(place, tiny_model, arm, tmp_path / "two", sharded=True))
+    assert code == 0, errors
+    assert_same_course(result(place, tmp_path / "out"), course(alone), within=1e-4)
+    wanted = load_file(alone / "model" / "model.safetensors")
+    found = load_file(tmp_path / "out" / "model" / "model.safetensors")
+    assert found.keys() == wanted.keys()
+    assert all(bool(found[name].allclose(wanted[name], atol=1e-4)) for name in wanted)
 
 
 def test_half_a_checkpoint_is_never_resumed_from(tmp_path: Path) -> None:
