@@ -28,6 +28,7 @@ from k8s.client import (
     Object,
     Resource,
 )
+from k8s.signals import interrupts
 
 GPU = "nvidia.com/gpu"
 PARTS = {
@@ -247,12 +248,14 @@ def probe_pod(cluster: Cluster, want: Wanted) -> Object:
 def _reached(cluster: Cluster, want: Wanted) -> Iterator[Check]:
     """What a pod reaches from inside. It is deleted whatever happens."""
     body = probe_pod(cluster, want)
+    name = body["metadata"]["name"]
     try:
-        cluster.create(POD, body)
-        try:
-            found = _answers(cluster, body["metadata"]["name"])
-        finally:
-            cluster.delete(POD, body["metadata"]["name"])
+        with interrupts(f"and pod {name} is deleted"):
+            cluster.create(POD, body)
+            try:
+                found = _answers(cluster, name)
+            finally:
+                cluster.delete(POD, name)
     except UserError as error:
         yield Check("inside", False, f"from inside: {error}")
         return

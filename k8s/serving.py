@@ -20,6 +20,7 @@ from dgr.registry import Registry, State
 from dgr.registry.bundle import ADAPTER, Bundle, bundle_key
 from dgr.serving import Probe, ProbeReport, ServingConfig, ask_all
 from k8s.client import INFERENCE_SERVICE, Cluster, Conflict, Object
+from k8s.signals import interrupts
 
 VERSION, BUNDLE, DECISION, ACTOR = "dgr/version", "dgr/bundle", "dgr/decision", "dgr/actor"
 TAGGED = "serving.kserve.io/enable-tag-routing"
@@ -175,18 +176,19 @@ def deploy(
 ) -> Outcome:
     """Put a model on the cluster, and keep it only if it gets ready and answers the probes.
 
-    Otherwise, also when the work is interrupted, the service is what it was before, or gone if it
+    Otherwise, also after SIGTERM or Ctrl-C, the service is what it was before, or gone if it
     was new. `force` overrules others who own fields of the service.
     """
     body = inference_service(plan, config, cluster.namespace)
     name = body["metadata"]["name"]
-    before, after = _put(cluster, body, plan, force)
-    say(f"{name}: {'changed' if before else 'created'}, {plan.model} v{plan.version}")
-    with _taken_back_on_errors(cluster, before, after, seconds, say):
-        ready = wait_ready(cluster, after, seconds)
-        report = ask_all(_url(ready, config, plan), name, probes, config.probes)
-        for line in report.lines():
-            say(f"{name}: {line}")
+    with interrupts(f"and service {name} is what it was before"):
+        before, after = _put(cluster, body, plan, force)
+        say(f"{name}: {'changed' if before else 'created'}, {plan.model} v{plan.version}")
+        with _taken_back_on_errors(cluster, before, after, seconds, say):
+            ready = wait_ready(cluster, after, seconds)
+            report = ask_all(_url(ready, config, plan), name, probes, config.probes)
+            for line in report.lines():
+                say(f"{name}: {line}")
     if not report.problems:
         return Outcome(name, True, report=report)
     said = take_back(cluster, before, after, seconds)
@@ -302,7 +304,7 @@ def _taken_back_on_errors(
         yield
     except UserError as error:
         raise UserError(f"{error}; {take_back(cluster, before, after, seconds)}") from None
-    except BaseException:  # also Ctrl-C: a model that nobody asked does not stay
+    except BaseException:  # also a signal: a model that nobody asked does not stay
         say(f"{after['metadata']['name']}: {take_back(cluster, before, after, 0)}")
         raise
 

@@ -6,13 +6,11 @@ What is trained decides the job's name, so the same command follows a job that i
 on from its last checkpoint when it was stopped, and fetches the result when it is done.
 """
 
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from dgr.errors import Interrupted, UserError
 from dgr.files import canonical_json, sha256_text
@@ -20,6 +18,7 @@ from dgr.sft.config import DistributedJob, SftConfig, TrainJobConfig
 from dgr.steps import input_digest, summary_of, verify
 from dgr.storage import Store, open_store
 from k8s.client import POD, TRAIN_JOB, Cluster, ClusterError, Object
+from k8s.signals import interrupts
 
 SPEC = "dgr/spec"
 """Annotation: digest of all that the job was made from."""
@@ -208,19 +207,28 @@ def _fetch_result(place: Store, out: Path, plan: Plan, digests: dict[str, str]) 
 
 def run_job(cluster: Cluster, plan: Plan, config: TrainJobConfig, *, say: Say = print) -> None:
     """Create the job, or join it, and wait for its end; `UserError` when it fails."""
-    with _deleted_when_stopped(cluster, plan):
-        _start(cluster, plan, config, say)
-        done = threading.Event()
-        reader = threading.Thread(target=_follow_logs, args=(cluster, plan, say, done), daemon=True)
-        reader.start()
+    with interrupts(f"and TrainJob {plan.name} is deleted"):
         try:
-            end = _wait(cluster, plan)
-        finally:
-            done.set()
-        reader.join(timeout=5)
+            _start(cluster, plan, config, say)
+            end = _follow(cluster, plan, say)
+        except Interrupted:
+            cluster.delete(TRAIN_JOB, plan.name)
+            raise
     if end["type"] == "Failed":
         why = end.get("message") or end.get("reason") or "no reason given"
         raise UserError(f"{plan.name} failed: {why}; run again to go on from its last checkpoint")
+
+
+def _follow(cluster: Cluster, plan: Plan, say: Say) -> Object:
+    """Say what the job says; the condition that ended it."""
+    done = threading.Event()
+    reader = threading.Thread(target=_follow_logs, args=(cluster, plan, say, done), daemon=True)
+    reader.start()
+    try:
+        return _wait(cluster, plan)
+    finally:
+        done.set()
+        reader.join(timeout=5)
 
 
 def _start(cluster: Cluster, plan: Plan, config: TrainJobConfig, say: Say) -> None:
@@ -269,28 +277,6 @@ def _end(job: Object) -> Object | None:
             found: Object = condition
             return found
     return None
-
-
-@contextmanager
-def _deleted_when_stopped(cluster: Cluster, plan: Plan) -> Iterator[None]:
-    """While the block runs, SIGTERM and Ctrl-C delete the job and raise `Interrupted`."""
-
-    def stop(signum: int, _frame: FrameType | None) -> None:
-        raise Interrupted(signum, f"and TrainJob {plan.name} is deleted")
-
-    signals = (signal.SIGTERM, signal.SIGINT)
-    ours = threading.current_thread() is threading.main_thread()
-    before = [(signum, signal.signal(signum, stop)) for signum in signals] if ours else []
-    try:
-        yield
-    except (Interrupted, KeyboardInterrupt):
-        for signum, _ in before:  # a second signal must not leave the job behind
-            signal.signal(signum, signal.SIG_IGN)
-        cluster.delete(TRAIN_JOB, plan.name)
-        raise
-    finally:
-        for signum, handler in before:
-            signal.signal(signum, handler)
 
 
 def _follow_logs(cluster: Cluster, plan: Plan, say: Say, done: threading.Event) -> None:

@@ -1,12 +1,15 @@
 """Deployments: their specs, and what becomes of them when servers and answers are good or bad."""
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dgr.errors import UserError
+from dgr.errors import Interrupted, UserError
 from dgr.registry import RegistryConfig, approve, promote, reject
 from dgr.registry.bundle import Bundle, BundleManifest
 from dgr.serving import Probe, ServingConfig
@@ -292,6 +295,20 @@ def test_servers_that_never_get_ready_are_not_waited_for_longer(
     with pytest.raises(UserError, match=why):
         put(plan(), seconds=1)
     assert KEY not in server.objects
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_takes_the_model_back(
+    put: Any, server: KubernetesServer, chat: ChatServer, signum: int
+) -> None:
+    put(plan("2"))
+    before = server.get(KEY)["spec"]
+    server.controller = lambda _: [(0.01, STARTING)]
+    threading.Timer(0.3, os.kill, (os.getpid(), signum)).start()
+    with pytest.raises(Interrupted, match="service nano is what it was before") as found:
+        put(plan("3"), seconds=60, env={"A": "b"})
+    assert found.value.exit_code == 128 + signum
+    assert server.get(KEY)["spec"] == before
 
 
 def test_another_model_at_the_url_is_noticed(
