@@ -17,6 +17,9 @@ class ChatServer:
     url: str
     answer: Answer
     models: list[str]
+    redirect: str = ""
+    """Where every GET is sent on to."""
+    tokens: list[str | None] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -24,6 +27,13 @@ class ChatServer:
 def chat_server(answer: Answer, *models: str) -> Iterator[ChatServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            chat.tokens.append(self.headers.get("Authorization"))
+            if chat.redirect:
+                self.send_response(307)
+                self.send_header("Location", chat.redirect + self.path)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             assert self.path == "/v1/models"
             self._json(200, {"data": [{"id": name} for name in chat.models]})
 

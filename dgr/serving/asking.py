@@ -85,12 +85,12 @@ def answer_part(message: dict[str, Any], finish: str | None) -> str:
 
 
 def _request(url: str, body: dict[str, Any] | None, policy: ProbePolicy) -> dict[str, Any]:
-    headers = {"Content-Type": "application/json"}
-    if token := os.environ.get(TOKEN_ENV):
-        headers["Authorization"] = f"Bearer {token}"
     data = None if body is None else json.dumps(body).encode()
+    request = Request(url, data, {"Content-Type": "application/json"})
+    if token := os.environ.get(TOKEN_ENV):  # for this server, not for one that it points to
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        with urlopen(Request(url, data, headers), timeout=policy.seconds) as answer:
+        with urlopen(request, timeout=policy.seconds) as answer:
             found = json.load(answer)
     except HTTPError as error:
         raise UserError(f"{url} answered {error.code}") from None

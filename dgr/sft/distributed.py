@@ -57,8 +57,8 @@ class Processes:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until all are here."""
-        self.tell(lambda: None)
+        """Until all are here: nobody has a sum before every one has given its part."""
+        self.agree(None)
 
     def tell(self, find: Callable[[], ValueT]) -> ValueT:
         """What the first process finds, for all. Its mistakes are everybody's."""

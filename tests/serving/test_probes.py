@@ -118,3 +118,15 @@ def test_a_server_that_is_not_there_is_told_without_the_token(
     with pytest.raises(UserError, match="cannot be asked") as found:
         ask_all("http://127.0.0.1:9/v1", "m", QUESTIONS, POLICY)
     assert "secret-token" not in str(found.value)
+
+
+def test_the_token_is_for_the_server_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_ENV, "secret-token")
+    with (
+        chat_server(lambda _: {"content": NO}, "m") as chat,
+        chat_server(lambda _: None, "m") as other,
+    ):
+        chat.redirect = other.url
+        ask_all(f"{chat.url}/v1", "m", QUESTIONS[:1], POLICY)
+    assert chat.tokens == ["Bearer secret-token"]
+    assert other.tokens == [None]
