@@ -59,6 +59,8 @@ def _answer(url: str, model: str, probe: Probe, policy: ProbePolicy) -> str:
         "messages": [{"role": "user", "content": probe.question}],
         "max_tokens": probe.max_tokens,
         "temperature": 0,
+        # vLLM's: tags that are special tokens would be dropped, and trace and answer run together.
+        "skip_special_tokens": False,
     }
     found = _request(f"{url}/chat/completions", body, policy)
     try:

@@ -232,6 +232,7 @@ def test_a_good_model_stays(put: Any, server: KubernetesServer, chat: ChatServer
     assert server.get(KEY)["metadata"]["labels"]["dgr/version"] == "3"
     assert {body["model"] for body in chat.asked} == {"nano"}
     assert {body["temperature"] for body in chat.asked} == {0}
+    assert not any(body["skip_special_tokens"] for body in chat.asked)
 
 
 BAD_ANSWERS = [
