@@ -16,6 +16,7 @@ from dgr.notify.config import NotifyConfig
 from dgr.own.config import OwnConfig
 from dgr.refine.config import RefineConfig
 from dgr.registry.config import RegistryConfig
+from dgr.serving.config import ServingConfig
 from dgr.settings import Settings, load_settings, parse_settings
 from dgr.sft.config import SftConfig
 from dgr.shift.config import ShiftConfig
@@ -48,6 +49,7 @@ class RunConfig(Settings):
     registry: RegistryConfig = RegistryConfig()
     notify: NotifyConfig = NotifyConfig()
     cluster: ClusterConfig = ClusterConfig()
+    serving: ServingConfig = ServingConfig()
 
     @model_validator(mode="after")
     def _candidate_is_trained(self) -> "RunConfig":

@@ -1,7 +1,7 @@
 """Base of every config model: unknown keys refused, a mistake told in one sentence."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,6 +15,19 @@ class Settings(BaseModel):
     """A config model. Frozen, so that a digest of it stays true."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Toleration(Settings):
+    """A taint of nodes that pods may be placed on."""
+
+    key: str
+    """The taint's key."""
+    operator: Literal["Exists", "Equal"] = "Exists"
+    """`Exists`: whatever its value is."""
+    value: str | None = None
+    """Its value, under `Equal`."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Its effect; None: every one."""
 
 
 def parse_settings(kind: type[SettingsT], value: Any, where: str) -> SettingsT:

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STEPS = {"data", "refine", "own", "arms", "shift", "sft", "evaluate", "gate", "registry", "report"}
-TOP = {"config", "checks", "plan", "cli"}
+TOP = {"config", "checks", "plan", "cli", "serving"}
 HEAVY = {"torch", "transformers", "trl", "peft", "mlflow", "kfp", "scipy", "sentence_transformers",
          "model_signing", "cryptography"}  # fmt: skip
 
@@ -41,7 +41,7 @@ def test_library_imports_downwards(path: Path) -> None:
     for module in imports(path):
         root = module.split(".")[0]
         assert root not in {"kfp", "kfp_kubernetes", "kubernetes", "components"}, module
-        assert root != "pipelines" or own == "cli", f"{path} imports {module}"
+        assert root not in {"pipelines", "k8s"} or own == "cli", f"{path} imports {module}"
         other = package_of(module)
         if own in STEPS:
             assert other == own or other not in STEPS | TOP | {"nano"}, f"{path} imports {module}"
@@ -64,6 +64,14 @@ def test_components_import_only_kfp_at_the_top() -> None:
         for module in imports(path, top_level_only=True):
             root = module.split(".")[0]
             assert root in {"kfp", "components"} or root in sys.stdlib_module_names, (path, module)
+
+
+def test_cluster_operations_know_no_pipeline_and_load_the_client_late() -> None:
+    for path in modules("k8s"):
+        roots = {module.split(".")[0] for module in imports(path)}
+        assert not roots & {"kfp", "kfp_kubernetes", "components", "pipelines"}, path
+        early = {module.split(".")[0] for module in imports(path, top_level_only=True)}
+        assert not early & (HEAVY | {"kubernetes", "urllib3"}), path
 
 
 def test_pipelines_do_not_reach_into_steps() -> None:

@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 
 from dgr.cli import (
     compare,
+    deploy,
     doctor,
     models,
     nano,
@@ -40,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (run, submit, plan, doctor, report, compare, schema):
+for module in (run, submit, plan, doctor, report, compare, schema, deploy):
     module.attach(app)
 steps.attach(app)
 runs.attach(app)

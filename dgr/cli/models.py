@@ -81,7 +81,7 @@ def history(name: Name, config: Config = None, runs: Runs = RUNS, as_json: AsJso
     """Show the journal: who did what to which version, when and why."""
     from dgr.registry import sentence
 
-    moves = _open(name, config, runs)[0].history().moves
+    moves = open_registry_of(name, config, runs)[0].history().moves
     if as_json:
         print(json.dumps([move.model_dump(mode="json") for move in moves], indent=2))
         return
@@ -102,7 +102,7 @@ def diff(
 
     from dgr.registry import diff as compare
 
-    found = compare(_open(name, config, runs)[0], before, after)
+    found = compare(open_registry_of(name, config, runs)[0], before, after)
     if as_json:
         print(json.dumps([asdict(difference) for difference in found], indent=2))
         return
@@ -114,7 +114,7 @@ def verify(
     name: Name, version: Version = "champion", config: Config = None, runs: Runs = RUNS
 ) -> None:
     """Read a version's bundle byte by byte and check its signature and decision."""
-    registry = _open(name, config, runs)[0]
+    registry = open_registry_of(name, config, runs)[0]
     number, found = registry.version(registry.history(), version)
     registry.check_source(number, found)
     bundle = registry.bundle(found)
@@ -134,7 +134,7 @@ def approve(
     from dgr.registry import approve as move
     from dgr.registry import sentence
 
-    registry, _ = _open(name, config, runs)
+    registry, _ = open_registry_of(name, config, runs)
     print(sentence(move(registry, version, reason=why, actor=by)))
 
 
@@ -150,7 +150,7 @@ def reject(
     from dgr.registry import reject as move
     from dgr.registry import sentence
 
-    registry, _ = _open(name, config, runs)
+    registry, _ = open_registry_of(name, config, runs)
     print(sentence(move(registry, version, reason=why, actor=by)))
 
 
@@ -166,7 +166,7 @@ def promote(
     from dgr.registry import promote as move
     from dgr.registry import sentence
 
-    registry, settings = _open(name, config, runs)
+    registry, settings = open_registry_of(name, config, runs)
     policy = settings.gate.model_dump(mode="json") if settings else None
     print(sentence(move(registry, version, policy=policy, reason=why, actor=by)))
 
@@ -176,15 +176,24 @@ def rollback(
     why: Why,
     to: To = None,
     by: By = "",
+    deploy: Annotated[
+        bool, typer.Option("--deploy", help="Then serve that champion on the cluster.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="With --deploy: where it is served.")] = "",
     config: Config = None,
     runs: Runs = RUNS,
-) -> None:
+) -> int:
     """Make the previous champion the champion again."""
     from dgr.registry import rollback as move
     from dgr.registry import sentence
 
-    registry, _ = _open(name, config, runs)
+    registry, settings = open_registry_of(name, config, runs)
     print(sentence(move(registry, to, reason=why, actor=by)))
+    if not deploy:
+        return 0
+    from dgr.cli.deploy import serve
+
+    return serve(registry, settings, version="champion", namespace=namespace, by=by)
 
 
 def fsck(
@@ -199,7 +208,7 @@ def fsck(
     """Hold registry and store against each other; exit code 3 where they disagree."""
     from dgr.registry import reconcile
 
-    found = reconcile(_open(name, config, runs)[0], repair=repair, deep=deep)
+    found = reconcile(open_registry_of(name, config, runs)[0], repair=repair, deep=deep)
     for finding in found:
         print(f"{'mended' if finding.mended else 'FOUND '}  {finding.what}")
     left = sum(not finding.mended for finding in found)
@@ -223,7 +232,7 @@ def gc(
     """List, or remove, old bundles that nobody needs. What is in use or tagged stays."""
     from dgr.registry import removable, remove
 
-    registry = _open(name, config, runs)[0]
+    registry = open_registry_of(name, config, runs)[0]
     found = removable(registry, keep=keep, older_than=timedelta(days=days))
     for removal in found:
         if delete:
@@ -234,7 +243,9 @@ def gc(
         print("nothing to remove")
 
 
-def _open(name: str, config: Path | None, runs: Path) -> "tuple[Registry, RunConfig | None]":
+def open_registry_of(
+    name: str, config: Path | None, runs: Path
+) -> "tuple[Registry, RunConfig | None]":
     from dgr.config import load_run_config
     from dgr.notify import NOBODY
     from dgr.registry import RegistryConfig, open_registry

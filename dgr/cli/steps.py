@@ -121,7 +121,17 @@ def masks(
     print(show_masks(settings.sft, model=model, arm=arm, rows=rows))
 
 
-def sft(config: Config, arm: Arm, out: Out, overrides: Set = None) -> None:
+def sft(
+    config: Config,
+    arm: Arm,
+    out: Out,
+    overrides: Set = None,
+    train_job: Annotated[
+        Path | None,
+        typer.Option(help="YAML of nodes, image and store: train on a cluster, as a TrainJob."),
+    ] = None,
+    namespace: Annotated[str, typer.Option(help="With --train-job: the job's namespace.")] = "",
+) -> None:
     """Fine-tune the target on an arm's training set."""
     from dgr.config import load_run_config
     from dgr.engines import resolve_model
@@ -129,7 +139,23 @@ def sft(config: Config, arm: Arm, out: Out, overrides: Set = None) -> None:
 
     settings = load_run_config(config, overrides)
     model = resolve_model(settings.model, settings.revision)
-    train(settings.sft, model=model, arm=arm, out=out, seed=settings.seed)
+    if train_job is None:
+        train(settings.sft, model=model, arm=arm, out=out, seed=settings.seed)
+        return
+    from dgr.settings import load_settings
+    from dgr.sft.config import TrainJobConfig
+    from k8s.client import connect
+    from k8s.trainjob import train_on_cluster
+
+    train_on_cluster(
+        connect(namespace),
+        load_settings(TrainJobConfig, train_job),
+        settings.sft,
+        model=model,
+        arm=arm,
+        out=out,
+        seed=settings.seed,
+    )
 
 
 def evaluate(

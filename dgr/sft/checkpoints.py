@@ -19,12 +19,14 @@ def mark_complete(folder: Path) -> None:
 
 def checkpoints(root: Path) -> list[Path]:
     """Folders `checkpoint-<step>` below `root`, complete or not, in order of steps."""
-    found = {
-        int(match[1]): path
-        for path in root.glob("checkpoint-*")
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
-    }
-    return [path for _, path in sorted(found.items())]
+    found = {checkpoint_step(path.name): path for path in root.glob("checkpoint-*")}
+    return [path for step, path in sorted(found.items()) if step]
+
+
+def checkpoint_step(name: str) -> int:
+    """The step that a checkpoint's name tells; 0 for any other name."""
+    match = re.fullmatch(r"checkpoint-(\d+)", name)
+    return int(match[1]) if match else 0
 
 
 def last_complete(root: Path) -> Path | None:

@@ -11,6 +11,7 @@ from dgr.records import Record, TrainingRow
 from dgr.sft.config import SftConfig
 from dgr.sft.order import total_steps, training_order
 from dgr.sft.rows import EncodedRow, encode_rows, longest
+from dgr.sft.team import ALONE, Team
 from dgr.steps import MANIFEST, StepFolder, verify
 from dgr.thinking import load_chat
 
@@ -33,7 +34,9 @@ class TrainStep(Record):
     """Tokens of the batch that carry loss."""
 
 
-def train(config: SftConfig, *, model: Path, arm: Path, out: Path, seed: int) -> None:
+def train(
+    config: SftConfig, *, model: Path, arm: Path, out: Path, seed: int, team: Team = ALONE
+) -> None:
     """Fine-tune the model folder `model` on the rows of `arm`, an output of `build_arm`.
 
     Writes to `out`: `model/` (full or merged weights; tokenizer and template as in the base),
@@ -41,23 +44,20 @@ def train(config: SftConfig, *, model: Path, arm: Path, out: Path, seed: int) ->
     former run of the same step was stopped. On the CPU, equal inputs, seed and threads give equal
     bytes, stopped or not. Raises `UserError` for a row that does not fit (`on_long_row: fail`),
     an empty set or a broken loss, and `Interrupted` after SIGTERM or Ctrl-C.
+
+    Every process of a `team` calls this; the one that leads writes to `out`.
     """
     _require_packages()
+    if not team.leads:
+        tokenizer, rows, _ = _rows(config, model, arm)
+        _train(config, model, tokenizer, rows, _order(config, rows, seed, team), out, seed, team)
+        return
     with StepFolder(out, "sft", config, {"model": model, "arm": arm}, seed) as step:
         if step.finished:
             return
         tokenizer, rows, dropped = _rows(config, model, arm)
-        lengths = [row.tokens for row in rows]
-        order = training_order(lengths, config.epochs, config.batch_size, config.max_steps, seed)
-        log = _train(
-            config,
-            base=model,
-            tokenizer=tokenizer,
-            rows=rows,
-            order=order,
-            work=step.work,
-            seed=seed,
-        )
+        order = _order(config, rows, seed, team)
+        log = _train(config, model, tokenizer, rows, order, step.work, seed, team)
         _publish(step.work / RESULT, out)
         records = _records(log, rows, order, config.batch_size)
         step.finish(_summary(config, records, rows, dropped), {"records.jsonl": records})
@@ -116,22 +116,31 @@ def _limit(config: SftConfig, model: Path) -> int | None:
     return config.max_length
 
 
+def _order(config: SftConfig, rows: list[EncodedRow], seed: int, team: Team) -> list[int]:
+    """The order of the rows. A team's last batch is filled up, so that all get the same share."""
+    steps = total_steps(len(rows), config.epochs, config.batch_size, config.max_steps)
+    budget = config.max_steps if team.size == 1 else steps
+    lengths = [row.tokens for row in rows]
+    return training_order(lengths, config.epochs, config.batch_size, budget, seed)
+
+
 def _train(
     config: SftConfig,
-    *,
     base: Path,
     tokenizer: Any,
     rows: list[EncodedRow],
     order: list[int],
     work: Path,
     seed: int,
+    team: Team,
 ) -> list[dict[str, float]]:
-    """Train, and leave the results in `work / RESULT`; the log entries are returned."""
+    """Train, and leave the results in `work / RESULT` if we lead; the log entries are returned."""
     from dgr.sft.export import save_adapter, save_model, writing
     from dgr.sft.training import fit, load_for_training, quiet
 
     result = work / RESULT
-    shutil.rmtree(result, ignore_errors=True)
+    if team.leads:
+        shutil.rmtree(result, ignore_errors=True)
     with quiet(config.threads):
         model, stored = load_for_training(config, base)
         trained, log = fit(
@@ -141,9 +150,16 @@ def _train(
             rows=rows,
             order=order,
             steps=total_steps(len(rows), config.epochs, config.batch_size, config.max_steps),
-            checkpoints=work / "checkpoints",
+            checkpoints=team.checkpoints or work / "checkpoints",
             seed=seed,
+            team=team,
         )
+        if not team.leads:
+            return log
+        if team.sharded:
+            whole, _ = load_for_training(config, base)
+            whole.load_state_dict(trained)
+            trained = whole
         with writing(result):
             if config.method == "lora":
                 save_adapter(trained, base, result / "adapter")

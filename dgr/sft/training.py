@@ -5,7 +5,7 @@ TRL is handed token ids and labels, so it neither templates, tokenises nor trunc
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 from dgr.engines.memory import keep_freed_memory
 from dgr.errors import Interrupted, UserError
 from dgr.progress import Progress
-from dgr.sft.checkpoints import last_complete, mark_complete
+from dgr.sft.checkpoints import last_complete
 from dgr.sft.config import SftConfig
 from dgr.sft.export import writing
 from dgr.sft.rows import EncodedRow
 from dgr.sft.signals import StopRequest, stop_request
+from dgr.sft.team import ALONE, Team
 
 
 class _Trainer(SFTTrainer):
@@ -58,13 +59,15 @@ class _Trainer(SFTTrainer):
 class _Watch(TrainerCallback):
     """Shows progress, vouches for checkpoints, stops on a signal, fails on a broken loss."""
 
-    def __init__(self, progress: Progress, request: StopRequest) -> None:
-        self.progress, self.request = progress, request
+    def __init__(self, progress: Progress | None, request: StopRequest, team: Team) -> None:
+        self.progress, self.request, self.team = progress, request, team
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self.progress.advance()
+        if self.progress:
+            self.progress.advance()
+        self.request.signum = self.team.agree(self.request.signum)
         if self.request.signum is not None:
             control.should_save = True
             control.should_training_stop = True
@@ -72,7 +75,7 @@ class _Watch(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+        self.team.saved(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
 
     def on_log(
         self,
@@ -124,31 +127,37 @@ def fit(
     steps: int,
     checkpoints: Path,
     seed: int,
+    team: Team = ALONE,
 ) -> tuple[Any, list[dict[str, float]]]:
     """Train to the last step, from the newest complete checkpoint if there is one.
 
-    Returns the trained (PEFT) model and one log entry a step. Raises `Interrupted` after SIGTERM
-    or Ctrl-C, with a checkpoint on disk.
+    Returns the trained (PEFT) model, of which a sharded team's is its state alone, and one log
+    entry a step. Raises `Interrupted` after SIGTERM or Ctrl-C, with a checkpoint on disk.
     """
     resume = last_complete(checkpoints)
     first = int(resume.name.rpartition("-")[2]) if resume else 0
-    with stop_request() as request, Progress("train", steps - first, "steps") as progress:
+    shown = Progress("train", steps - first, "steps") if team.leads else nullcontext()
+    with stop_request() as request, shown as progress:
         trainer = _trainer(
-            _arguments(config, steps, checkpoints, seed),
+            _arguments(config, steps, checkpoints, seed, team),
             model=model,
             tokenizer=tokenizer,
             rows=rows,
             lora=_lora(config) if config.method == "lora" else None,
         )
         trainer.order = order
-        trainer.add_callback(_Watch(progress, request))
+        trainer.add_callback(_Watch(progress, request, team))
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        request.signum = team.agree(request.signum)
     # transformers returns normally from a run that was stopped.
     if request.signum is not None:
         raise Interrupted(request.signum, f"after training step {trainer.state.global_step}")
     if trainer.state.global_step != steps:
         raise RuntimeError(f"training ended at step {trainer.state.global_step} of {steps}")
-    return trainer.model, [entry for entry in trainer.state.log_history if "loss" in entry]
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    if team.sharded:
+        return trainer.accelerator.get_state_dict(trainer.model), log
+    return trainer.model, log
 
 
 def _trainer(
@@ -176,15 +185,25 @@ def _trainer(
     return trainer
 
 
-def _arguments(config: SftConfig, steps: int, checkpoints: Path, seed: int) -> TrlConfig:
+def _arguments(
+    config: SftConfig, steps: int, checkpoints: Path, seed: int, team: Team
+) -> TrlConfig:
+    rows = config.micro_batch_size or config.batch_size // team.size
+    passes, rest = divmod(config.batch_size, rows * team.size) if rows else (0, 1)
+    if rest or not passes:
+        raise UserError(
+            f"sft.batch_size {config.batch_size} cannot be dealt to {team.size} processes"
+            + (f" in parts of {rows} rows" if config.micro_batch_size else "")
+            + "; make it a multiple"
+        )
     return TrlConfig(
         output_dir=str(checkpoints),
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         max_steps=steps,
-        per_device_train_batch_size=config.rows_a_pass,
-        gradient_accumulation_steps=config.batch_size // config.rows_a_pass,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=passes,
         learning_rate=config.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(config.warmup_ratio * steps),
@@ -203,6 +222,7 @@ def _arguments(config: SftConfig, steps: int, checkpoints: Path, seed: int) -> T
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         report_to="none",
+        **team.arguments(),
     )
 
 
