@@ -24,6 +24,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -329,9 +330,7 @@ class Client:
         """Every item of a list, page after page."""
         token = ""
         while True:
-            page = self._call(
-                lambda token=token: call(*args, page_token=token, page_size=PAGE, **named)
-            )
+            page = self._call(partial(call, *args, page_token=token, page_size=PAGE, **named))
             yield from getattr(page, items) or ()
             token = page.next_page_token
             if not token:

@@ -48,8 +48,10 @@ def _fits(part: str, low: int, high: int, names: tuple[str, ...]) -> bool:
         return False
     if every in ("*", "?"):
         return True
-    ends = [_number(end, low, names) for end in (first, last) if end is not None]
-    return all(end is not None and low <= end <= high for end in ends) and ends == sorted(ends)
+    texts = [end for end in (first, last) if end is not None]
+    ends = [end for end in (_number(text, low, names) for text in texts) if end is not None]
+    inside = len(ends) == len(texts) and all(low <= end <= high for end in ends)
+    return inside and ends == sorted(ends)
 
 
 def _number(text: str, low: int, names: tuple[str, ...]) -> int | None:
