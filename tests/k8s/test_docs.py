@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from dgr.cli import app
+from dgr.cluster import ClusterConfig
+from dgr.config import load_run_config
+from dgr.registry import RegistryConfig
 from k8s.manifests import Object
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -60,3 +64,36 @@ def test_links_lead_somewhere() -> None:
     for name in PAGES:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (DOCS / name).read_text()):
             assert (DOCS / link).exists(), f"{name}: {link}"
+
+
+def test_the_config_on_the_page_is_one() -> None:
+    page = (DOCS / "cluster.md").read_text()
+    (block,) = re.findall(r"```yaml\n(registry:.*?)```", page, re.DOTALL)
+    sections = yaml.safe_load(block)
+    assert RegistryConfig.model_validate(sections["registry"]).store == "s3://models"
+    assert ClusterConfig.model_validate(sections["cluster"]).service_account == "dgr-runner"
+
+
+def test_the_config_for_clusters_names_what_the_overlays_make(
+    rendered: dict[str, list[Object]],
+) -> None:
+    config = load_run_config(DOCS.parent / "configs/cluster-gpu.yaml")
+    there = {
+        (value["kind"], value["metadata"].get("namespace", ""), value["metadata"]["name"])
+        for value in rendered["gpu-kueue"]
+    }
+    assert ("ServiceAccount", "kubeflow", config.cluster.service_account) in there
+    assert ("LocalQueue", "kubeflow", config.cluster.queue) in there
+    assert ("WorkloadPriorityClass", "", config.cluster.priority) in there
+    page = (DOCS / "cluster.md").read_text()
+    for secret in config.cluster.secrets:
+        if not secret.optional:
+            assert f"| `{secret.name}` |" in page
+            assert all(f"`{key}`" in page for key in secret.env.values())
+    platform = next(
+        value["data"]
+        for value in rendered["local-kind"]
+        if value["metadata"]["name"] == "dgr-platform"
+    )
+    assert config.registry.tracking_uri == platform["MLFLOW_TRACKING_URI"]
+    assert config.cluster.env["AWS_ENDPOINT_URL"] == platform["AWS_ENDPOINT_URL"]
