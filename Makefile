@@ -88,8 +88,7 @@ images:  ## Build the container images dgr-runner and dgr-train
 
 wheels: $(VENV)/.local  ## Fetch what the images hold into docker/wheels, to build without a network
 	@$(BIN)/python -m pip wheel $(PIP_FLAGS) --wheel-dir docker/wheels setuptools \
-		--requirement <($(BIN)/python docker/requirements.py mlflow sign train embed)
-	@$(BIN)/python -m pip wheel $(PIP_FLAGS) --wheel-dir docker/wheels --no-deps kfp
+		--requirement <($(BIN)/python docker/requirements.py mlflow-server sign kfp train embed)
 
 sbom: $(VENV)/.dev  ## List each image's packages and licences in build/sbom (CycloneDX)
 	@rm -rf build/sbom && mkdir -p build/sbom

