@@ -121,6 +121,8 @@ def _put_whole(source: _Source) -> None:
 
 
 def _put_parts(source: _Source) -> None:
+    from botocore.exceptions import ClientError
+
     for attempt in range(RESTARTS):
         earlier = _earlier(source) if attempt == 0 else None
         target = earlier or _begin(source)
@@ -134,6 +136,10 @@ def _put_parts(source: _Source) -> None:
         except _Gone:
             if target.ours:
                 _abort(source, target)
+        except ClientError:
+            # Some stores answer 500 for an upload that its other writer has completed meanwhile.
+            if earlier is None:
+                raise
     raise UserError(
         f"the upload of {source.local} to {source.bucket.uri_of(source.name)} was ended from "
         "elsewhere; wait for the other process that writes there and run again"
