@@ -286,10 +286,6 @@ def trainer(server: KubernetesServer) -> Callable[[dict[str, Any]], Any]:
     return run
 
 
-@pytest.mark.skipif(
-    "DGR_TRAINJOB" not in os.environ,
-    reason="failed once of three times after other tests; set DGR_TRAINJOB=1 to run it",
-)
 def test_a_real_training_behind_a_job(
     cluster: Cluster,
     server: KubernetesServer,
