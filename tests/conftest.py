@@ -1,6 +1,8 @@
-"""Models that tests make: tiny, random, saved as users have them."""
+"""Models that tests make: tiny, random, saved as users have them; and a disk that is soon full."""
 
-from collections.abc import Sequence
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +101,15 @@ def _save_random(kind: Any, config: Any, folder: Path) -> None:
 
     torch.manual_seed(0)
     kind(config).save_pretrained(folder)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system cannot be mounted here (needs root)")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

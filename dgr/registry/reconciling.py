@@ -100,9 +100,9 @@ def _bundles(registry: Registry, history: History, deep: bool) -> Iterator[Findi
         except UserError as error:
             yield Finding(f"version {number}: {error}")
     for digest, whole in stored_bundles(registry).items():
-        state = "whole" if whole else "unfinished"
+        what = "a whole" if whole else "an unfinished"
         if digest not in digests:
-            yield Finding(f"the store has a {state} bundle {digest[:12]} that no version names")
+            yield Finding(f"the store has {what} bundle {digest[:12]} that no version names")
         elif all(
             found.state is State.REMOVED
             for found in history.versions.values()

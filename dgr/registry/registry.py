@@ -18,7 +18,7 @@ from dgr.notify import NOBODY, NotifyConfig
 from dgr.registry.bundle import Bundle, bundle_key, decision_problem, inspect
 from dgr.registry.config import RegistryConfig
 from dgr.registry.history import History, State, Version
-from dgr.registry.journal import Journal
+from dgr.registry.journal import Journal, search_versions
 from dgr.registry.tracking import client, hidden, patiently, tracking_uri
 from dgr.storage import Store, open_store
 
@@ -168,8 +168,9 @@ def unsettled(tracker: Any, model: str, history: History) -> list[Change]:
         for state in (State.CHAMPION, State.PREVIOUS, State.APPROVED, State.CANDIDATE)
         if str(there.get(state.value, "")) != wanted.get(state.value, "")
     ]
+    found = {str(each.version): each.tags for each in search_versions(tracker, model)}
     for number, version in history.versions.items():
-        tags = tracker.get_model_version(model, number).tags
-        if tags.get(STATE_TAG) != version.state:
+        # A version that is gone from MLflow shows nothing; the reconciler tells.
+        if number in found and found[number].get(STATE_TAG) != version.state:
             changes.append(Change(version=number, state=version.state))
     return changes

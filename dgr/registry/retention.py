@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from dgr.registry.bundle import bundle_key
 from dgr.registry.history import History, Kind, State, Version
-from dgr.registry.journal import Draft, who
+from dgr.registry.journal import Draft, search_versions, who
 from dgr.registry.moving import move
 from dgr.registry.reconciling import stored_bundles
 from dgr.registry.registry import Registry
@@ -95,9 +95,9 @@ def _needed(registry: Registry, history: History) -> set[str]:
         aliases = registry.tracker.get_registered_model(registry.name).aliases
         newest = history.newest(State.CANDIDATE)
         tagged = {
-            number
-            for number in history.versions
-            if "dgr.keep" in registry.tracker.get_model_version(registry.name, number).tags
+            str(version.version)
+            for version in search_versions(registry.tracker, registry.name)
+            if "dgr.keep" in version.tags
         }
     own = {State.CANDIDATE.value}
     named = {str(version) for alias, version in aliases.items() if alias not in own}

@@ -1,9 +1,7 @@
 """Every bad input gives one clear sentence and exit code 2, and leaves nothing half-written."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -153,18 +151,6 @@ def test_half_written_step_is_refused_as_input(dgr: Run, tmp_path: Path) -> None
 def test_unknown_flag_is_one_sentence(dgr: Run) -> None:
     code, error = dgr("run", NANO, "--no-such-flag")
     one_sentence(code, error, "--no-such-flag")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
-    """A file system of 64 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system cannot be mounted here (needs root)")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_full_disk(dgr: Run, small_disk: Path) -> None:

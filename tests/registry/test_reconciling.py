@@ -74,7 +74,7 @@ def test_bundles_without_a_version_are_found(registry: Registry, run: Path) -> N
     stray.mkdir()
     (stray / "config.json").write_text("{}")
     assert findings(registry) == [
-        "the store has a unfinished bundle eeeeeeeeeeee that no version names"
+        "the store has an unfinished bundle eeeeeeeeeeee that no version names"
     ]
 
 

@@ -1,9 +1,6 @@
 """Model versions and their bundles."""
 
 import json
-import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,18 +135,6 @@ def test_a_folder_is_no_store_for_a_server(known: Path) -> None:
     with pytest.raises(UserError, match=r"set registry\.store to s3") as told:
         registered(known, config=config)
     assert "secret" not in str(told.value)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system cannot be mounted here (needs root)")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_leaves_no_bundle_and_again_completes(known: Path, small_disk: Path) -> None:

@@ -3,9 +3,8 @@
 import hashlib
 import os
 import random
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -230,18 +229,6 @@ def test_folder_without_links_or_shared_blocks(
     assert [type(result) for result in results].count(UserError) == 1
     assert store.sha256("f") in digests
     assert store.list() == ["f"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system cannot be mounted here (needs root)")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_full_disk_of_a_folder_store(small_disk: Path, tmp_path: Path) -> None:
