@@ -11,10 +11,6 @@ if TYPE_CHECKING:
     from dgr.config import RunConfig
     from dgr.registry import Registry
 
-Tracking = Annotated[
-    str | None,
-    typer.Option(help="MLflow tracking URI; MLFLOW_TRACKING_URI or the embedded one if not given."),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="The model's name.")]
 Version = Annotated[str, typer.Argument(help="A version number, or an alias such as candidate.")]
@@ -39,11 +35,11 @@ def attach(app: typer.Typer) -> None:
     app.add_typer(group, name="models")
 
 
-def list_(tracking_uri: Tracking = None, as_json: AsJson = False) -> None:
+def list_(config: Config = None, runs: Runs = RUNS, as_json: AsJson = False) -> None:
     """List registered models, their versions, states and aliases."""
     from dgr.registry import list_models
 
-    versions = list_models(tracking_uri)
+    versions = list_models(_tracking(config), runs)
     if as_json:
         print(json.dumps(versions, indent=2))
         return
@@ -58,13 +54,14 @@ def list_(tracking_uri: Tracking = None, as_json: AsJson = False) -> None:
 def show(
     name: Name,
     version: Version = "candidate",
-    tracking_uri: Tracking = None,
+    config: Config = None,
+    runs: Runs = RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Show one version: where its weights are, its tags and aliases."""
     from dgr.registry import show_model
 
-    model = show_model(name, version, tracking_uri)
+    model = show_model(name, version, _tracking(config), runs)
     if as_json:
         print(json.dumps(model, indent=2))
         return
@@ -243,16 +240,29 @@ def gc(
         print("nothing to remove")
 
 
+def _tracking(config: Path | None) -> str | None:
+    """The MLflow that a run's config names."""
+    from dgr.config import load_run_config
+
+    return load_run_config(config).registry.tracking_uri if config else None
+
+
 def open_registry_of(
     name: str, config: Path | None, runs: Path
 ) -> "tuple[Registry, RunConfig | None]":
     from dgr.config import load_run_config
+    from dgr.errors import UserError
     from dgr.notify import NOBODY
-    from dgr.registry import RegistryConfig, open_registry
+    from dgr.registry import RegistryConfig, nothing_there, open_registry
     from dgr.settings import parse_settings
 
     settings = load_run_config(config) if config else None
     section: dict[str, Any] = settings.registry.model_dump() if settings else {}
     own = parse_settings(RegistryConfig, section | {"name": name}, "the model's name")
+    if nothing_there(own.tracking_uri, runs):
+        raise UserError(
+            f"{runs} holds no registry; name its folder with --runs, or a server with --config or "
+            "MLFLOW_TRACKING_URI"
+        )
     notify = settings.notify if settings else NOBODY
     return open_registry(own, runs, notify), settings

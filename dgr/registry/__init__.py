@@ -11,7 +11,7 @@ approved, promoted and rolled back.
 from dgr.registry.comparing import diff
 from dgr.registry.config import RegistryConfig
 from dgr.registry.history import History, Move, State
-from dgr.registry.models import champion_source, list_models, show_model
+from dgr.registry.models import champion_source, list_models, nothing_there, show_model
 from dgr.registry.moving import approve, promote, reject, rollback, sentence
 from dgr.registry.reconciling import reconcile
 from dgr.registry.recording import record
@@ -29,6 +29,7 @@ __all__ = [
     "champion_source",
     "diff",
     "list_models",
+    "nothing_there",
     "open_registry",
     "promote",
     "reconcile",

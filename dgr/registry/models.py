@@ -11,15 +11,16 @@ from dgr.registry.registry import open_registry
 from dgr.registry.tracking import URI_ENV, client, embedded_file, told
 from dgr.registry.tracking import tracking_uri as resolve
 
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 RUNS = Path("runs")
 """The folder of runs whose embedded store is looked into."""
 
 
-def list_models(tracking_uri: str | None = None) -> list[dict[str, Any]]:
+def list_models(tracking_uri: str | None = None, home: Path = RUNS) -> list[dict[str, Any]]:
     """Every version of every registered model, newest first."""
-    if _nothing_there(tracking_uri):
+    if nothing_there(tracking_uri, home):
         return []
-    uri = resolve(tracking_uri, RUNS)
+    uri = resolve(tracking_uri, home)
     tracker = client(uri)
     with told(uri):
         return [
@@ -32,17 +33,16 @@ def list_models(tracking_uri: str | None = None) -> list[dict[str, Any]]:
 
 def champion_source(config: RegistryConfig, home: Path | None) -> str:
     """Where the champion's bundle is; empty where there is none or the config wants none."""
-    nowhere = not (config.tracking_uri or os.environ.get(URI_ENV)) and not (
-        home and embedded_file(home).is_file()
-    )
-    if nowhere or not config.compare_with_champion:
+    if not config.compare_with_champion or nothing_there(config.tracking_uri, home):
         return ""
     registry = open_registry(config, home)
     digest = registry.history().champion_bundle
     return registry.source(digest) if digest else ""
 
 
-def show_model(name: str, version: str, tracking_uri: str | None = None) -> dict[str, Any]:
+def show_model(
+    name: str, version: str, tracking_uri: str | None = None, home: Path = RUNS
+) -> dict[str, Any]:
     """One version, by number or alias."""
     from mlflow.exceptions import MlflowException
 
@@ -50,22 +50,27 @@ def show_model(name: str, version: str, tracking_uri: str | None = None) -> dict
         f"the registry has no version or alias '{version}' of model '{name}'; "
         "`dgr models list` shows what there is"
     )
-    if _nothing_there(tracking_uri):
+    if nothing_there(tracking_uri, home):
         raise unknown
-    tracker = client(resolve(tracking_uri, RUNS))
-    try:
-        if version.isdigit():
-            found = tracker.get_model_version(name, version)
-        else:
-            found = tracker.get_model_version_by_alias(name, version)
-    except MlflowException:
-        raise unknown from None
-    return _describe(tracker, found)
+    uri = resolve(tracking_uri, home)
+    tracker = client(uri)
+    with told(uri):
+        try:
+            if version.isdigit():
+                found = tracker.get_model_version(name, version)
+            else:
+                found = tracker.get_model_version_by_alias(name, version)
+        except MlflowException as error:
+            if error.error_code not in _UNKNOWN:
+                raise
+            raise unknown from None
+        return _describe(tracker, found)
 
 
-def _nothing_there(tracking_uri: str | None) -> bool:
-    """No server is named and no run was recorded here: looking must not make a store."""
-    return not (tracking_uri or os.environ.get(URI_ENV) or embedded_file(RUNS).is_file())
+def nothing_there(tracking_uri: str | None, home: Path | None) -> bool:
+    """No server is named and no run was recorded in `home`: looking must not make a store."""
+    named = tracking_uri or os.environ.get(URI_ENV)
+    return not (named or (home and embedded_file(home).is_file()))
 
 
 def _describe(tracker: Any, version: Any) -> dict[str, Any]:

@@ -107,3 +107,26 @@ def test_diff_shows_what_differs(models: Dgr) -> None:
     assert any(line.startswith("file model.safetensors: ") for line in out.splitlines())
     found = json.loads(models("diff", "small-safe", "champion", "candidate", "--json")[1])
     assert {"what", "before", "after"} == set(found[0])
+
+
+def test_looking_makes_no_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for arguments in (["history", "x"], ["promote", "x"], ["fsck", "x"], ["list"]):
+        monkeypatch.setattr(sys, "argv", ["dgr", "models", *arguments])
+        with pytest.raises(SystemExit):
+            main()
+        out, error = capsys.readouterr()
+        assert "runs holds no registry" in error or "no models are registered" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_folder_of_runs_can_be_named(
+    models: Dgr, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    assert models("list", "--runs", str(run.parent))[1].startswith("small-safe  v2  candidate")
+    shown = models("show", "small-safe", "champion", "--runs", str(run.parent))[1]
+    assert "version: 1" in shown.splitlines()
