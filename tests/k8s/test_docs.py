@@ -13,6 +13,8 @@ from dgr.cli import app
 from dgr.cluster import ClusterConfig
 from dgr.config import load_run_config
 from dgr.registry import RegistryConfig
+from dgr.settings import load_settings
+from dgr.sft.config import TrainJobConfig
 from k8s.manifests import Object
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -97,3 +99,18 @@ def test_the_config_for_clusters_names_what_the_overlays_make(
     )
     assert config.registry.tracking_uri == platform["MLFLOW_TRACKING_URI"]
     assert config.cluster.env["AWS_ENDPOINT_URL"] == platform["AWS_ENDPOINT_URL"]
+
+
+def test_training_and_serving_use_what_the_overlays_make(rendered: dict[str, list[Object]]) -> None:
+    there = {
+        (value["kind"], value["metadata"].get("namespace", ""), value["metadata"]["name"])
+        for value in rendered["gpu-kueue"]
+    }
+    nodes = load_settings(TrainJobConfig, DOCS.parent / "configs/nodes/gpu.yaml")
+    assert (nodes.runtime_kind, "dgr", nodes.runtime) in there
+    assert ("LocalQueue", "dgr", nodes.queue) in there
+    assert ("ServiceAccount", "dgr", nodes.service_account) in there
+    serving = load_run_config(DOCS.parent / "configs/cluster-gpu.yaml").serving
+    assert ("ServingRuntime", "dgr", serving.runtime) in there
+    assert ("ServiceAccount", "dgr", serving.service_account) in there
+    assert f"| `{nodes.secret}` |" in (DOCS / "cluster.md").read_text()
