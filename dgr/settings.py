@@ -20,8 +20,8 @@ class Settings(BaseModel):
 class Toleration(Settings):
     """A taint of nodes that pods may be placed on."""
 
-    key: str
-    """The taint's key."""
+    key: str | None = None
+    """The taint's key; None, with `Exists`: any."""
     operator: Literal["Exists", "Equal"] = "Exists"
     """`Exists`: whatever its value is."""
     value: str | None = None

@@ -58,6 +58,7 @@ have_base() {
 if { engine_answers || install_engine; } && have_base; then
     make wheels
     PIP_NO_INDEX=1 make images DOCKER_FLAGS='--network none --quiet'
+    "$DOCKER" images --format '{{.Repository}}:{{.Tag}} {{.Size}}' | grep '^dgr-'
     make sbom test-images
 else
     echo "no container engine or no base image can be had here: the images are not tested"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from dgr.settings import Settings
+from dgr.settings import Settings, Toleration
 
 GPU_STEPS = frozenset({"refine", "own", "shift", "sft", "evaluate", "drift"})
 """Steps that load a model; they run as `cluster.gpu` says."""
@@ -56,19 +56,6 @@ class ImagesConfig(Settings):
             if self.pinned and not _DIGEST.fullmatch(getattr(self, name) or ""):
                 raise ValueError(f"pinned: {name} has no digest; write <image>@sha256:<64 digits>")
         return self
-
-
-class Toleration(Settings):
-    """A taint of nodes that a pod accepts."""
-
-    key: str | None = None
-    """The taint's key; None, with `Exists`: any."""
-    operator: Literal["Equal", "Exists"] = "Exists"
-    """How key and value are compared."""
-    value: str | None = None
-    """The taint's value, for `Equal`."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """The taint's effect; None: any."""
 
 
 class StepClass(Settings):
