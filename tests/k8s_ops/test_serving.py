@@ -304,8 +304,14 @@ def test_a_signal_takes_the_model_back(
 ) -> None:
     put(plan("2"))
     before = server.get(KEY)["spec"]
-    server.controller = lambda _: [(0.01, STARTING)]
-    threading.Timer(0.3, os.kill, (os.getpid(), signum)).start()
+
+    def starting(_: Any) -> list[Any]:
+        # Not before the model is on its way: until then nothing catches the signal.
+        threading.Timer(0.3, os.kill, (os.getpid(), signum)).start()
+        server.controller = None
+        return [(0.01, STARTING)]
+
+    server.controller = starting
     with pytest.raises(Interrupted, match="service nano is what it was before") as found:
         put(plan("3"), seconds=60, env={"A": "b"})
     assert found.value.exit_code == 128 + signum

@@ -218,9 +218,14 @@ def test_a_foreign_job_of_that_name_is_left_alone(
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_deletes_the_job(cluster: Cluster, server: KubernetesServer, signum: int) -> None:
     before = signal.getsignal(signum)
-    threading.Timer(0.3, os.kill, (os.getpid(), signum)).start()
+
+    def created(said: str) -> None:
+        # Not before the job is there: until then nothing catches the signal.
+        assert "created" in said
+        threading.Timer(0.3, os.kill, (os.getpid(), signum)).start()
+
     with pytest.raises(Interrupted, match=f"TrainJob {planned().name} is deleted") as found:
-        run_job(cluster, planned(), CONFIG, say=lambda _: None)
+        run_job(cluster, planned(), CONFIG, say=created)
     assert found.value.exit_code == 128 + signum
     assert cluster.objects(TRAIN_JOB) == []
     assert signal.getsignal(signum) == before
