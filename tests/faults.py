@@ -34,6 +34,8 @@ class Faults:
     """Done by the server, but the connection is reset instead of an answer."""
     corrupted: float = 0.0
     """Answers to GET with one bit of the body flipped."""
+    damaged: float = 0.0
+    """Requests that reach the server with one bit of the body flipped."""
     stalls: float = 0.0
     stall_seconds: float = 0.0
     """Silence before the request is passed on."""
@@ -104,7 +106,7 @@ class Proxy:
                 return Faults()
             hit = {
                 name: float(self._random.random() < getattr(faults, name))
-                for name in ("errors", "resets", "lost", "corrupted", "stalls")
+                for name in ("errors", "resets", "lost", "corrupted", "stalls", "damaged")
             }
             return replace(faults, **hit)
 
@@ -166,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         upstream = self.server.proxy.upstream
         server = HTTPConnection(str(upstream.hostname), upstream.port, timeout=120)
         try:
-            answer = self._ask(server, faults.drop.lower())
+            answer = self._ask(server, faults)
             if faults.lost:
                 answer.read()
                 self._reset()
@@ -175,10 +177,10 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             server.close()
 
-    def _ask(self, server: HTTPConnection, drop: str) -> HTTPResponse:
+    def _ask(self, server: HTTPConnection, faults: Faults) -> HTTPResponse:
         own = self.server.proxy.own_host
         server.putrequest(self.command, self.path, skip_host=not own, skip_accept_encoding=True)
-        dropped = HOP | {drop} | ({"host"} if own else set())
+        dropped = HOP | {faults.drop.lower()} | ({"host"} if own else set())
         for name, value in self.headers.items():
             if name.lower() not in dropped:
                 server.putheader(name, value)
@@ -186,10 +188,13 @@ class _Handler(BaseHTTPRequestHandler):
         if chunked:
             server.putheader("Transfer-Encoding", "chunked")
         server.endheaders()
-        self._pass_body(server, chunked)
+        try:
+            self._pass_body(server, chunked, bool(faults.damaged))
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True  # It has answered before it saw the whole body.
         return server.getresponse()
 
-    def _pass_body(self, server: HTTPConnection, chunked: bool) -> None:
+    def _pass_body(self, server: HTTPConnection, chunked: bool, damage: bool) -> None:
         if chunked:
             while True:
                 line = self.rfile.readline()
@@ -199,8 +204,12 @@ class _Handler(BaseHTTPRequestHandler):
                     return
         left = int(self.headers.get("Content-Length", 0))
         while left > 0 and (data := self.rfile.read(min(CHUNK, left))):
-            server.send(data)
             left -= len(data)
+            if damage:
+                data, damage = bytes([data[0] ^ 1]) + data[1:], False
+            server.send(data)
+        if left > 0:
+            raise HTTPException("the client went away in the middle of the body")
 
     def _answer(self, answer: HTTPResponse, corrupt: bool) -> None:
         self.send_response_only(answer.status, answer.reason)

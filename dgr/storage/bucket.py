@@ -65,7 +65,7 @@ class Bucket:
                     # Checksum trailers are beyond many S3-compatible servers; Content-MD5 is not.
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
-                    # As boto3 does with https: the signature covers the body's Content-MD5.
+                    # As boto3 does with https: what arrives is checked by its MD5.
                     s3={"payload_signing_enabled": False},
                 ),
             )

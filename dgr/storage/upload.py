@@ -1,8 +1,10 @@
 """One file to an S3 store: in parallel parts, resumable, checked.
 
-The file is read once, in order: what is sent is what was hashed. Each part carries its MD5, which
-the store verifies. An upload that was killed is found again by its key; a part whose ETag is the
-MD5 of the local part is not sent again.
+The file is read once, in order: what is sent is what was hashed. The ETag that answers a part must
+be its MD5. Where it is not (a damaged part, keys of KMS), the upload begins anew, and its parts
+carry their Content-MD5, which the store compares, at the price of one more hash there. An upload
+that was killed is found again by its key; a part whose ETag is the MD5 of the local part is not
+sent again.
 """
 
 import hashlib
@@ -21,7 +23,7 @@ from dgr.storage.download import PART_KEY, digest
 from dgr.storage.parts import cut, in_order, part_size, shown
 from dgr.storage.store import changed
 
-RESTARTS = 3
+RESTARTS = 4
 ABANDONED_SECONDS = 3600
 """An upload of other content that got no part for so long has no living writer, and is ended."""
 _GONE = ("NoSuchUpload", "InvalidPart", "InvalidPartOrder", "ConditionalRequestConflict")
@@ -35,6 +37,10 @@ class _Gone(Exception):
     """The multipart upload is no longer there, or is one of another file."""
 
 
+class _Unchecked(_Gone):
+    """A part's ETag does not show that it arrived as it was sent."""
+
+
 @dataclass(frozen=True)
 class _Target:
     """A multipart upload."""
@@ -44,6 +50,8 @@ class _Target:
     """Of the parts that it had when it was found."""
     ours: bool = True
     """Whether no other process can be at work on it, so that it may be ended."""
+    with_md5: bool = False
+    """Whether its parts carry their Content-MD5."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +129,12 @@ def _put_whole(source: _Source) -> None:
 
 
 def _put_parts(source: _Source) -> None:
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
+    with_md5 = False
     for attempt in range(RESTARTS):
         earlier = _earlier(source) if attempt == 0 else None
-        target = earlier or _begin(source)
+        target = earlier or _begin(source, with_md5)
         try:
             sent = _send(source, target)
             _complete(source, target, sent)
@@ -133,11 +142,13 @@ def _put_parts(source: _Source) -> None:
         except (UserError, Taken):
             _abort(source, target)
             raise
-        except _Gone:
+        except _Gone as gone:
+            with_md5 = with_md5 or isinstance(gone, _Unchecked)
             if target.ours:
                 _abort(source, target)
-        except ClientError:
-            # Some stores answer 500 for an upload that its other writer has completed meanwhile.
+        except (BotoCoreError, ClientError):
+            # Some stores answer 500 for an upload that its other writer has completed meanwhile,
+            # or do not answer where they still wait for the rest of a part.
             if earlier is None:
                 raise
     raise UserError(
@@ -146,10 +157,10 @@ def _put_parts(source: _Source) -> None:
     )
 
 
-def _begin(source: _Source) -> _Target:
+def _begin(source: _Source, with_md5: bool = False) -> _Target:
     metadata = {PART_KEY: str(part_size(source.size))}
     answer = source.bucket.call("create_multipart_upload", Key=source.name, Metadata=metadata)
-    return _Target(str(answer["UploadId"]))
+    return _Target(str(answer["UploadId"]), with_md5=with_md5)
 
 
 def _earlier(source: _Source) -> _Target | None:
@@ -240,6 +251,7 @@ def _read(file: BinaryIO, source: _Source, whole: Any) -> Iterator[_Part]:
 def _send_part(source: _Source, target: _Target, part: _Part, md5: bytes) -> str:
     from botocore.exceptions import ClientError
 
+    check = {"ContentMD5": b64encode(md5).decode()} if target.with_md5 else {}
     try:
         answer = source.bucket.call(
             "upload_part",
@@ -247,13 +259,19 @@ def _send_part(source: _Source, target: _Target, part: _Part, md5: bytes) -> str
             UploadId=target.upload_id,
             PartNumber=part.number,
             Body=part.data,
-            ContentMD5=b64encode(md5).decode(),
+            **check,
         )
     except ClientError as error:
         if code_of(error) in _GONE:
             raise _Gone from None
+        # What a bucket with Object Lock says to a part without its Content-MD5.
+        if code_of(error) == "InvalidRequest" and not check:
+            raise _Unchecked from None
         raise
-    return str(answer["ETag"]).strip('"')
+    etag = str(answer["ETag"]).strip('"')
+    if etag != md5.hex() and not check:
+        raise _Unchecked
+    return etag
 
 
 def _complete(source: _Source, target: _Target, sent: list[_Sent]) -> None:

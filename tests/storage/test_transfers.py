@@ -215,6 +215,31 @@ def test_damage_on_the_way_is_found(
 
 
 @pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("proxy", ["rclone"], indirect=True)
+def test_a_part_that_was_damaged_on_its_way_is_noticed_and_sent_again(
+    remote: Store, proxy: Proxy, tmp_path: Path
+) -> None:
+    digest = make(tmp_path / "f", 8 * PART)
+    proxy.faults = Faults(damaged=0.05, only="partNumber", seed=420)
+    remote.create_file(tmp_path / "f", "f", digest)
+    begun = {request.path.partition("uploadId=")[2][:36] for request in proxy.requests}
+    assert len(begun - {""}) == 2
+    assert remote.sha256("f") == digest
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("proxy", ["moto"], indirect=True)
+def test_damage_that_the_store_does_not_notice_is_told(
+    remote: Store, proxy: Proxy, tmp_path: Path
+) -> None:
+    """Moto ignores Content-MD5: what is left is the ETag of the whole."""
+    digest = make(tmp_path / "f", 4 * PART)
+    proxy.faults = Faults(damaged=1, only="partNumber")
+    with pytest.raises(UserError, match="f holds other content"):
+        remote.create_file(tmp_path / "f", "f", digest)
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_damage_of_a_half_download_is_found(remote: Store, proxy: Proxy, tmp_path: Path) -> None:
     make(tmp_path / "f", 8 * PART)
     remote.put_file(tmp_path / "f", "f")
