@@ -71,7 +71,7 @@ class Postgres:
     def start(self) -> None:
         command = [self._programs / "postgres", "-D", self._data, "-p", str(self._port)]
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
-        command += ["-c", "fsync=off"]
+        command += ["-c", "fsync=off", "-c", "max_connections=200"]
         self._server = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self._as
         )
