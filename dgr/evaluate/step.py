@@ -12,15 +12,15 @@ from dgr.engines import EngineConfig, load_engine
 from dgr.engines.base import Completion, Engine, Request, Sampling
 from dgr.errors import UserError
 from dgr.evaluate.config import EvaluateConfig, SuiteConfig
-from dgr.evaluate.suites import read_suite
-from dgr.judges import load_judge, load_scorer
+from dgr.evaluate.suites import local_file, read_suite
+from dgr.judges import load_judge
 from dgr.judges.base import Stance
+from dgr.judges.marking import Mark, load_marker
 from dgr.metrics import KINDS, levels, metrics
 from dgr.progress import Progress
 from dgr.records import EvalItem, EvalRecord, Finish
 from dgr.seeds import derive
 from dgr.steps import Journal, StepFolder
-from dgr.storage import fetch_file
 
 Score = Callable[[EvalItem, Completion], dict[str, Any]]
 """The score fields of a record."""
@@ -47,7 +47,7 @@ def evaluate(
     Raises `UserError` for a bad suite file and for a question that does not fit the context.
     """
     inputs = {"model": model} | {
-        f"suite/{suite.name}": fetch_file(suite.path) for suite in config.suites
+        f"suite/{suite.name}": local_file(suite) for suite in config.suites
     }
     tasks = list(plan(config, seed))
     with StepFolder(out, "evaluate", config, inputs=inputs, seed=seed, engine=engine) as step:
@@ -126,18 +126,17 @@ def scoring(suite: SuiteConfig) -> Score:
     """How a suite's completions are scored: by a scorer (reasoning) or a judge (safety)."""
     if suite.kind == "reasoning":
         return _by_scorer(suite.scorer or "")
-    return _by_judge(suite.judge or "")
+    return _by_judge(suite.judge or suite.judges[0])
 
 
 def _by_scorer(name: str) -> Score:
-    scorer = load_scorer(name)
+    mark = load_marker(name)
 
     def score(item: EvalItem, completion: Completion) -> dict[str, Any]:
         """An answer that was cut may end in half a number: it is not read."""
         whole = completion.finish is Finish.STOP
-        read = scorer(completion.answer) if whole else None
-        gold = (item.answer or "").strip()
-        return {"parsed": read is not None, "correct": read in (gold, scorer(gold) or gold)}
+        found = mark(completion.answer, item.answer or "") if whole else Mark(None, False)
+        return {"parsed": found.read is not None, "correct": found.right}
 
     return score
 

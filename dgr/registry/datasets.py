@@ -67,6 +67,8 @@ def _suites(manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator
             source=suite["path"],
             context="evaluation",
             rows=summary["suites"][name]["items"],
+            licence=suite.get("licence", ""),
+            revision=suite.get("revision"),
             kind=suite["kind"],
         )
 
