@@ -1,9 +1,13 @@
 """The config of evaluation."""
 
+from collections.abc import Mapping
+
 from pydantic import Field, model_validator
 
 from dgr.engines.base import Sampling
 from dgr.judges import JUDGES, SCORERS
+from dgr.judges.base import Combine
+from dgr.judges.config import JudgeConfig
 from dgr.metrics import Kind
 from dgr.settings import Settings
 
@@ -40,7 +44,13 @@ class SuiteConfig(Settings):
     scorer: str | None = None
     """Reads the final answer of a reasoning question: `nano`, `number`."""
     judge: str | None = None
-    """Tells refusal from compliance in the other kinds: `nano`, `refusal`."""
+    """Tells refusal from compliance in the other kinds: a rule (`nano`, `refusal`), or one of
+    `evaluate.judges`."""
+    judges: tuple[str, ...] = ()
+    """The same, for several judges."""
+    combine: Combine = "any"
+    """How many judges it takes to hold an answer against the model (as compliance where requests
+    are harmful, else as refusal): `any` of them, the `majority`, or `all`."""
     sampling: SuiteSampling = SuiteSampling()
     """How completions are sampled."""
 
@@ -48,16 +58,27 @@ class SuiteConfig(Settings):
     def _is_read_by_the_right_tool(self) -> "SuiteConfig":
         reasoning = self.kind == "reasoning"
         wanted, table = ("scorer", SCORERS) if reasoning else ("judge", JUDGES)
-        name = self.scorer if reasoning else self.judge
-        unwanted = self.judge if reasoning else self.scorer
-        if name not in table:
+        named = self.scorer in SCORERS if reasoning else bool(self.judge_names)
+        if not named:
             raise ValueError(
                 f"suite '{self.name}' ({self.kind}) needs a {wanted}: "
                 f"one of {', '.join(sorted(table))}"
             )
-        if unwanted is not None:
+        if self.judge_names if reasoning else self.scorer:
             raise ValueError(f"suite '{self.name}' ({self.kind}) takes a {wanted} and nothing else")
         return self
+
+    @model_validator(mode="after")
+    def _judges_differ(self) -> "SuiteConfig":
+        if self.judge is not None and self.judges:
+            raise ValueError(f"suite '{self.name}' has both judge and judges; name all in judges")
+        if len(set(self.judges)) < len(self.judges):
+            raise ValueError(f"suite '{self.name}' names a judge twice")
+        return self
+
+    @property
+    def judge_names(self) -> tuple[str, ...]:
+        return self.judges if self.judge is None else (self.judge,)
 
 
 class EvaluateConfig(Settings):
@@ -65,6 +86,8 @@ class EvaluateConfig(Settings):
 
     suites: tuple[SuiteConfig, ...] = Field(min_length=1)
     """The suites, in the order of the records."""
+    judges: tuple[JudgeConfig, ...] = ()
+    """Judges that are models; suites name them."""
     empty_trace: bool = False
     """Ablation: force an empty trace, to see how much of an ability the trace carries."""
 
@@ -75,3 +98,31 @@ class EvaluateConfig(Settings):
         if twice:
             raise ValueError(f"two suites have the name '{twice[0]}'")
         return self
+
+    @model_validator(mode="after")
+    def _judges_are_there_and_fit(self) -> "EvaluateConfig":
+        models = {judge.name: judge for judge in self.judges}
+        if len(models) < len(self.judges) or models.keys() & JUDGES.keys():
+            raise ValueError("judges: each needs a name of its own, and not a rule's")
+        for suite in self.suites:
+            for name in suite.judge_names:
+                _check_judge(suite, name, models)
+        return self
+
+    def used_judges(self) -> list[JudgeConfig]:
+        """The models that any suite asks for, in the order of the config."""
+        asked = {name for suite in self.suites for name in suite.judge_names}
+        return [judge for judge in self.judges if judge.name in asked]
+
+
+def _check_judge(suite: SuiteConfig, name: str, models: Mapping[str, JudgeConfig]) -> None:
+    if name not in JUDGES and name not in models:
+        raise ValueError(
+            f"suite '{suite.name}' ({suite.kind}) needs a judge: one of "
+            f"{', '.join(sorted({*JUDGES, *models}))}, or one that evaluate.judges describes"
+        )
+    if suite.kind != "harmful" and name in models and not models[name].form.tells_refusal:
+        raise ValueError(
+            f"suite '{suite.name}' ({suite.kind}) asks whether answers refuse, and judge '{name}' "
+            "tells harm alone; take wildguard, qwen3guard or strongreject-rubric"
+        )
