@@ -90,8 +90,11 @@ def _digests(folder: Path) -> set[str]:
 def _external_digests(config: RunConfig) -> set[str]:
     sources = [config.data.source, *(mix.path for mix in config.own.mix)]
     paths = [fetch_file(source) for source in sources]
-    if Path(config.model).is_dir():
-        paths.append(resolve_model(config.model, config.revision))
+    paths += [
+        resolve_model(model, revision)
+        for model, revision in config.named_models().values()
+        if Path(model).is_dir()
+    ]
     suites = {digest(suite) for suite in config.evaluate.suites} - {None}
     return {input_digest(path) for path in paths if path.exists()} | {str(each) for each in suites}
 

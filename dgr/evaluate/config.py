@@ -1,21 +1,17 @@
 """The config of evaluation."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from dgr.engines.base import Sampling
-from dgr.errors import UserError
+from dgr.evaluate.questions import Questions
 from dgr.judges import JUDGES, SCORERS
+from dgr.judges.base import Combine
+from dgr.judges.config import JudgeConfig
 from dgr.metrics import Kind
-from dgr.published import is_published
-from dgr.settings import Settings, load_mapping
-from dgr.tables import SUFFIXES, is_table, one_of
+from dgr.settings import Settings
 
-SUITES = Path("configs/suites")
-"""Where `use: NAME` finds NAME.yaml."""
 METRIC: dict[Kind, str] = {
     "reasoning": "reasoning_accuracy",
     "harmful": "harmful_compliance",
@@ -23,9 +19,6 @@ METRIC: dict[Kind, str] = {
     "borderline": "borderline_over_refusal",
 }
 """What a suite of each kind is there to measure."""
-_COMMIT = r"^[0-9a-f]{40}$"
-_OF_ITS_DATA = ("file", "revision", "sha256", "rows")
-"""What a suite file says of the very file at its `path`."""
 
 
 class SuiteSampling(Settings):
@@ -42,131 +35,40 @@ class SuiteSampling(Settings):
         return Sampling(self.temperature, self.top_p, self.max_new_tokens)
 
 
-class Choices(Settings):
-    """The options of a multiple-choice question, lettered from A."""
-
-    column: str | None = None
-    """The column that holds the list of options, in the order in which they are shown."""
-    right: str | None = None
-    """Instead of `column`: the column of the right option, ..."""
-    wrong: tuple[str, ...] = ()
-    """... and those of the wrong ones. The order shown is drawn from the question's text: the
-    same in every run."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> "Choices":
-        if (self.column is None) == (self.right is None or not self.wrong):
-            raise ValueError("choices need either `column`, or `right` and `wrong`")
-        return self
-
-
-class Fields(Settings):
-    """Which columns of a published file a question is made of."""
-
-    question: str
-    """The question."""
-    id: str | None = None
-    """Its name; None: the number of its row."""
-    answer: str | None = None
-    """The gold answer; of a multiple choice with `column`, its letter."""
-    answer_after: str | None = None
-    """The gold answer is what follows the last such mark in its column, as GSM8K's `####`."""
-    family: str | None = None
-    """Reasoning family or harm category."""
-    level: str | None = None
-    """Difficulty, a whole number."""
-    choices: Choices | None = None
-    """The options; the prompt then holds {choices}."""
-
-
-def _or_use(schema: dict[str, Any]) -> None:
-    """A suite in a config file is whole, or names a suite file and what is different."""
-    schema["properties"]["use"] = {
-        "type": "string",
-        "description": "A suite file: its name in configs/suites, or its path. Every other key "
-        "replaces the file's.",
-    }
-    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["use"]}]
-
-
-class SuiteConfig(Settings):
+class SuiteConfig(Questions):
     """One set of questions and how their answers are read."""
 
-    model_config = ConfigDict(json_schema_extra=_or_use)
-
-    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$")
-    """Name of the suite: lower-case letters, digits, dashes, underscores."""
-    version: int = Field(default=1, ge=1)
-    """Goes up with every change that moves a suite's figures."""
-    title: str = ""
-    """What it is, for people."""
     kind: Kind
     """What the suite measures: `reasoning`, `harmful`, `harmless` or `borderline`."""
     metric: str | None = None
     """The figure that it is there for; said in suite files, and checked against the kind."""
-    path: str
-    """A file, local or s3://bucket/key, or a published set: `hub:owner/name`, `github:owner/name`.
-    Without `fields` it is JSONL of `id`, `question`, and `family`, `level`, `answer` where they
-    apply; `answer` is the gold answer of a reasoning question, `family` a family or harm category.
-    """
-    file: str | None = None
-    """The file inside a published set."""
-    revision: str | None = Field(default=None, pattern=_COMMIT)
-    """The commit of a published set, 40 digits: a branch moves, and with it the figures."""
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """Digest of the file; another file is refused."""
-    licence: str = ""
-    """Licence of the questions."""
-    fields: Fields | None = None
-    """Columns of a .csv, .tsv, .json, .jsonl or .parquet file (the text ones also as .gz)."""
-    where: dict[str, str | int | bool] = Field(default_factory=dict)
-    """Only rows whose columns hold these values."""
-    unique: bool = False
-    """Ask a question once that several rows hold."""
-    rows: int | None = Field(default=None, ge=1)
-    """Questions that there must be before `limit`; another number is refused."""
-    prompt: str = "{question}"
-    """What the model is asked: {question}, and {choices} where there are any."""
     samples: int = Field(default=4, ge=1, le=1024)
     """Completions a question."""
-    limit: int | None = Field(default=None, ge=1)
-    """At most so many questions, spread evenly over the families, the same ones in every run."""
     scorer: str | None = None
     """Reads the final answer of a reasoning question: `choice`, `math`, `nano`, `number`."""
     judge: str | None = None
-    """Tells refusal from compliance in the other kinds: `nano`, `refusal`."""
+    """Tells refusal from compliance in the other kinds: a rule (`nano`, `refusal`), or one of
+    `evaluate.judges`."""
     judges: tuple[str, ...] = ()
-    """The same, for several judges by name."""
+    """The same, for several judges."""
+    combine: Combine = "any"
+    """How many judges it takes to hold an answer against the model (as compliance where requests
+    are harmful, else as refusal): `any` of them, the `majority`, or `all`."""
     sampling: SuiteSampling = SuiteSampling()
     """How completions are sampled."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _used(cls, value: Any) -> Any:
-        return expand(value) if isinstance(value, Mapping) and "use" in value else value
-
-    @field_validator("prompt")
-    @classmethod
-    def _question_place(cls, template: str) -> str:
-        if "{question}" not in template:
-            raise ValueError("the prompt lacks {question}")
-        return template
 
     @model_validator(mode="after")
     def _is_read_by_the_right_tool(self) -> "SuiteConfig":
         reasoning = self.kind == "reasoning"
         wanted, table = ("scorer", SCORERS) if reasoning else ("judge", JUDGES)
-        named = self.scorer in SCORERS if reasoning else self.judge in JUDGES or self.judges
-        unwanted = self.judge or self.judges if reasoning else self.scorer
+        named = self.scorer in SCORERS if reasoning else bool(self.judge_names)
         if not named:
             raise ValueError(
                 f"suite '{self.name}' ({self.kind}) needs a {wanted}: "
                 f"one of {', '.join(sorted(table))}"
             )
-        if unwanted:
+        if self.judge_names if reasoning else self.scorer:
             raise ValueError(f"suite '{self.name}' ({self.kind}) takes a {wanted} and nothing else")
-        if self.judge and self.judges:
-            raise ValueError(f"suite '{self.name}' has both judge and judges; name all in judges")
         if self.metric not in (None, METRIC[self.kind]):
             raise ValueError(
                 f"suite '{self.name}' ({self.kind}) measures {METRIC[self.kind]}, not {self.metric}"
@@ -174,65 +76,16 @@ class SuiteConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _is_found_again(self) -> "SuiteConfig":
-        where = f"suite '{self.name}'"
-        if not is_published(self.path):
-            return self._is_named_by_its_path(where)
-        if self.file is None:
-            raise ValueError(f"{where}: name the `file` of {self.path}")
-        if Path(self.file).is_absolute() or ".." in Path(self.file).parts:
-            raise ValueError(f"{where}: {self.file} is no file inside {self.path}")
-        if self.revision is None:
-            raise ValueError(
-                f"{where}: set `revision` to the commit of {self.path} that you mean (40 digits): "
-                "a branch moves, and the figures with it"
-            )
-        return self._can_be_read(self.file, where)
-
-    def _is_named_by_its_path(self, where: str) -> "SuiteConfig":
-        if self.file is not None or self.revision is not None:
-            raise ValueError(f"{where}: `file` and `revision` are for hub: and github: paths")
-        return self._can_be_read(self.path, where) if self.fields else self
-
-    def _can_be_read(self, file: str, where: str) -> "SuiteConfig":
-        if self.fields is None:
-            raise ValueError(f"{where}: name the columns of {file} as `fields`")
-        if not is_table(file):
-            raise ValueError(f"{where}: {file} is not a {one_of(SUFFIXES)} file")
-        if (self.fields.choices is None) == ("{choices}" in self.prompt):
-            raise ValueError(f"{where}: {{choices}} in the prompt and `fields.choices` go together")
+    def _judges_differ(self) -> "SuiteConfig":
+        if self.judge is not None and self.judges:
+            raise ValueError(f"suite '{self.name}' has both judge and judges; name all in judges")
+        if len(set(self.judges)) < len(self.judges):
+            raise ValueError(f"suite '{self.name}' names a judge twice")
         return self
 
-
-def expand(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A suite file with the keys of `value` in place of its own.
-
-    `sampling` is merged key by key, and judges take the place of a judge. Another `path` is other
-    data: what the file says of its own (revision, digest, number of questions) no longer holds.
-    """
-    changes = dict(value)
-    found = load_mapping(suite_file(str(changes.pop("use"))))
-    gone = {*_OF_ITS_DATA} if "path" in changes else set()
-    gone |= {"judge", "judges"} if changes.keys() & {"judge", "judges"} else set()
-    found = {key: kept for key, kept in found.items() if key not in gone}
-    if isinstance(changes.get("sampling"), Mapping):
-        changes["sampling"] = {**found.get("sampling", {}), **changes["sampling"]}
-    return found | changes
-
-
-def suite_file(name: str) -> Path:
-    """The file that `use` names: a path, or a name in configs/suites."""
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        return path
-    named = SUITES / f"{name}.yaml"
-    if not named.is_file():
-        known = ", ".join(sorted(path.stem for path in SUITES.glob("*.yaml"))) or "none"
-        raise UserError(
-            f"use: {name}: there is no {named}; name a suite of {SUITES} ({known}) "
-            "or the path of a YAML file"
-        )
-    return named
+    @property
+    def judge_names(self) -> tuple[str, ...]:
+        return self.judges if self.judge is None else (self.judge,)
 
 
 class EvaluateConfig(Settings):
@@ -240,6 +93,8 @@ class EvaluateConfig(Settings):
 
     suites: tuple[SuiteConfig, ...] = Field(min_length=1)
     """The suites, in the order of the records."""
+    judges: tuple[JudgeConfig, ...] = ()
+    """Judges that are models; suites name them."""
     empty_trace: bool = False
     """Ablation: force an empty trace, to see how much of an ability the trace carries."""
 
@@ -250,3 +105,31 @@ class EvaluateConfig(Settings):
         if twice:
             raise ValueError(f"two suites have the name '{twice[0]}'")
         return self
+
+    @model_validator(mode="after")
+    def _judges_are_there_and_fit(self) -> "EvaluateConfig":
+        models = {judge.name: judge for judge in self.judges}
+        if len(models) < len(self.judges) or models.keys() & JUDGES.keys():
+            raise ValueError("judges: each needs a name of its own, and not a rule's")
+        for suite in self.suites:
+            for name in suite.judge_names:
+                _check_judge(suite, name, models)
+        return self
+
+    def used_judges(self) -> list[JudgeConfig]:
+        """The models that any suite asks for, in the order of the config."""
+        asked = {name for suite in self.suites for name in suite.judge_names}
+        return [judge for judge in self.judges if judge.name in asked]
+
+
+def _check_judge(suite: SuiteConfig, name: str, models: Mapping[str, JudgeConfig]) -> None:
+    if name not in JUDGES and name not in models:
+        raise ValueError(
+            f"suite '{suite.name}' ({suite.kind}) needs a judge: one of "
+            f"{', '.join(sorted({*JUDGES, *models}))}, or one that evaluate.judges describes"
+        )
+    if suite.kind != "harmful" and name in models and not models[name].form.tells_refusal:
+        raise ValueError(
+            f"suite '{suite.name}' ({suite.kind}) asks whether answers refuse, and judge '{name}' "
+            "tells harm alone; take wildguard, qwen3guard or strongreject-rubric"
+        )

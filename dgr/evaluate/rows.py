@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dgr.errors import UserError
-from dgr.evaluate.config import Choices, Fields, SuiteConfig
+from dgr.evaluate.questions import Choices, Fields, Questions
 from dgr.files import sha256_text
 from dgr.records import EvalItem
 from dgr.tables import raw_rows
@@ -16,9 +16,7 @@ Row = Mapping[str, Any]
 _PLACE = re.compile(r"\{(question|choices)\}")
 
 
-def published_items(
-    suite: SuiteConfig, fields: Fields, path: Path
-) -> Iterator[tuple[str, EvalItem]]:
+def published_items(suite: Questions, fields: Fields, path: Path) -> Iterator[tuple[str, EvalItem]]:
     """Every wanted question of a file with its place, in the order of the file."""
     seen: set[str] = set()
     for number, (place, row) in enumerate(raw_rows(path), start=1):
@@ -36,7 +34,7 @@ def published_items(
         yield where, item
 
 
-def _item(suite: SuiteConfig, fields: Fields, row: Row, number: str, where: str) -> EvalItem:
+def _item(suite: Questions, fields: Fields, row: Row, number: str, where: str) -> EvalItem:
     question = _value(row, fields.question, where).strip()
     if not question:
         raise UserError(f"{where}: {fields.question}: it is empty")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dgr.evaluate.config import SuiteConfig
 from dgr.evaluate.suites import chosen, read_suite
-from dgr.judges import load_judge
+from dgr.judges import JUDGES, load_judge
 from dgr.judges.base import Stance
 from dgr.judges.marking import load_marker
 from dgr.metrics import Kind
@@ -74,13 +74,19 @@ def probes(policy: ProbePolicy, suites: Sequence[SuiteConfig] = ()) -> tuple[Pro
         Probe(
             suite.kind,
             item.question,
-            str(suite.scorer or suite.judge),
+            _reader(suite),
             item.answer,
             suite.sampling.max_new_tokens,
         )
         for suite in suites
         for item in chosen(read_suite(suite), policy.questions)
     )
+
+
+def _reader(suite: SuiteConfig) -> str:
+    """The suite's scorer or first judge that is a rule: no model is loaded to probe a server."""
+    rules = [name for name in suite.judge_names if name in JUDGES]
+    return suite.scorer or (rules[0] if rules else "refusal")
 
 
 @dataclass(frozen=True)
