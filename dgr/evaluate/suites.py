@@ -19,10 +19,13 @@ def read_suite(suite: SuiteConfig) -> list[EvalItem]:
 
 
 def size(suite: SuiteConfig) -> int:
-    """Questions that a suite asks: as its file says, else those of a file that is here; else 0."""
-    if suite.rows is None:
-        return len(read_suite(suite)) if digest(suite) else 0
-    return min(suite.rows, suite.limit or suite.rows)
+    """Questions that a suite asks: as its file says, else those of a file that is here, else at
+    most its limit; 0 where nothing tells."""
+    if suite.rows is not None:
+        return min(suite.rows, suite.limit or suite.rows)
+    if is_published(suite.path) or digest(suite) is None:
+        return suite.limit or 0
+    return len(read_suite(suite))
 
 
 def digest(suite: SuiteConfig) -> str | None:

@@ -1,7 +1,8 @@
 """Recorded outputs of reasoning models, labelled by hand (completions.jsonl): scores equal labels.
 
-Each label was decided by reading the output as a person does; what was cut says nothing yet. Where the rule-based judge is known
-to fall short, `known_limit` says how, and the test holds that it is the only place.
+Each label was decided by reading the output as a person does; what was cut says nothing yet. Where
+the rule-based judge is known to fall short, `known_limit` says how, and the test holds that it is
+nowhere else.
 """
 
 import json

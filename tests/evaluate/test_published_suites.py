@@ -2,13 +2,13 @@
 
 import gzip
 import json
+import runpy
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dgr.config import RunConfig
 from dgr.errors import UserError
 from dgr.evaluate import EvaluateConfig, SuiteConfig
 from dgr.evaluate.suites import digest, read_suite, size
@@ -47,6 +47,12 @@ def test_a_suite_file_says_what_a_reader_of_its_figures_asks(path: Path) -> None
     assert found.revision and found.file
     assert found.rows or found.unique, "the number of questions is known, or drawn from the rows"
     assert "version: " in path.read_text()
+
+
+def test_the_table_in_the_docs_is_that_of_the_files() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "suites.py"))
+    text = (ROOT / "docs" / "suites.md").read_text()
+    assert made["page"](text) == text
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -153,7 +159,7 @@ def test_mistakes_are_one_sentence(value: dict[str, Any], words: str) -> None:
 def test_the_schema_allows_both_ways() -> None:
     import jsonschema
 
-    schema = RunConfig.model_json_schema()
+    schema = EvaluateConfig.model_json_schema()
     check = jsonschema.Draft202012Validator(
         {"$ref": "#/$defs/SuiteConfig", "$defs": schema["$defs"]}
     )
