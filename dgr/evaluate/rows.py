@@ -97,9 +97,11 @@ def _level(row: Row, column: str | None, where: str) -> int | None:
 
 
 def _value(row: Row, column: str, where: str) -> str:
-    if row.get(column) is None:
+    if column not in row:
         known = ", ".join(str(name) for name in row)
         raise UserError(f"{where}: {column}: there is no such column; the row has {known}")
+    if row[column] is None:
+        raise UserError(f"{where}: {column}: it is empty")
     return _shown(row[column])
 
 

@@ -22,7 +22,8 @@ Marker = Callable[[str, str], Mark]
 def load_marker(scorer: str) -> Marker:
     """The marker of that scorer; `UserError` when there is none.
 
-    The gold answer may be in another spelling than the one read: it is read as answers are.
+    The gold answer may be in another spelling than the one read: it is read as the content of a
+    box is, whole, so that no part of it can be taken for it.
     """
     read = load_scorer(scorer)
     same = load_same(scorer) if scorer in SAME else None
@@ -31,7 +32,7 @@ def load_marker(scorer: str) -> Marker:
         found, wanted = read(answer), gold.strip()
         if found is None:
             return Mark(None, False)
-        spelt = found in (wanted, read(wanted) or wanted)
+        spelt = found in (wanted, read(rf"\boxed{{{wanted}}}"))
         return Mark(found, spelt or (same is not None and same(found, wanted)))
 
     return mark

@@ -235,6 +235,7 @@ def test_another_number_of_questions_is_refused(tmp_path: Path) -> None:
         ({"question": "q", "answer": "12"}, "answer: it lacks the mark ####"),
         ({"question": "q", "answer": "#### "}, "needs its gold answer"),
         ({"question": " ", "answer": "#### 1"}, "question: it is empty"),
+        ({"question": None, "answer": "#### 1"}, "question: it is empty"),
         ([1], "the row is not an object"),
     ],
 )

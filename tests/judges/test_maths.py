@@ -67,6 +67,15 @@ def test_marks_tell_unread_from_wrong() -> None:
     assert load_marker("choice")("ANSWER: B", "B").right
 
 
+@pytest.mark.parametrize("scorer", ["math", "number", "choice"])
+def test_a_part_of_a_gold_answer_is_not_the_answer(scorer: str) -> None:
+    mark = load_marker(scorer)
+    for gold in (r"\left(3, \frac{\pi}{2}\right)", r"\frac{1}{2}", "1 and 2", "B or 2"):
+        assert not mark("The answer is 2.", gold).right, gold
+        assert not mark(r"\boxed{2}", gold).right, gold
+    assert load_marker("number")("so $1,200", "1200.0").right
+
+
 def test_answers_that_never_end_are_wrong_and_the_next_pair_is_compared() -> None:
     comparer = Comparer(limit_s=3)
     assert comparer.ask("0.5", r"\frac{1}{2}")
