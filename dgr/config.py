@@ -59,6 +59,15 @@ class RunConfig(Settings):
             )
         return self
 
+    def named_models(self) -> dict[str, tuple[str, str | None]]:
+        """Field -> model and revision: the target, and every judge that a suite asks for."""
+        used = self.evaluate.used_judges()
+        return {"model": (self.model, self.revision)} | {
+            f"evaluate.judges[{place}].model": (judge.model, judge.revision)
+            for place, judge in enumerate(self.evaluate.judges)
+            if judge in used
+        }
+
 
 def load_run_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     """Read a run's YAML file and apply `section.key=value` overrides (values are YAML)."""

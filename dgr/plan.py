@@ -10,6 +10,7 @@ from typing import Any
 
 from dgr.config import BASELINE, RunConfig
 from dgr.engines import resolve_model
+from dgr.evaluate.suites import digest, size
 from dgr.files import read_json
 from dgr.steps import MANIFEST, TIMING, code_digest, input_digest, manifest_digest
 from dgr.storage import fetch_file
@@ -88,11 +89,14 @@ def _digests(folder: Path) -> set[str]:
 
 def _external_digests(config: RunConfig) -> set[str]:
     sources = [config.data.source, *(mix.path for mix in config.own.mix)]
-    sources += [suite.path for suite in config.evaluate.suites]
     paths = [fetch_file(source) for source in sources]
-    if Path(config.model).is_dir():
-        paths.append(resolve_model(config.model, config.revision))
-    return {input_digest(path) for path in paths if path.exists()}
+    paths += [
+        resolve_model(model, revision)
+        for model, revision in config.named_models().values()
+        if Path(model).is_dir()
+    ]
+    suites = {digest(suite) for suite in config.evaluate.suites} - {None}
+    return {input_digest(path) for path in paths if path.exists()} | {str(each) for each in suites}
 
 
 def _rows(config: RunConfig) -> int:
@@ -126,8 +130,7 @@ def _sampled(name: str, config: RunConfig, rows: int) -> tuple[int, int]:
         return 0, 0
     completions = tokens = 0
     for suite in config.evaluate.suites:
-        items = _count(suite.path)
-        count = min(items, suite.limit or items) * suite.samples
+        count = size(suite) * suite.samples
         completions += count
         tokens += count * suite.sampling.max_new_tokens
     return completions, tokens

@@ -125,6 +125,18 @@ class EvalItem(Record):
     """The gold answer of a reasoning question."""
 
 
+class JudgeVerdict(Record):
+    """What one judge made of one part of a completion."""
+
+    judge: str
+    part: Component
+    stance: Stance
+    reason: str
+    """The words that led to it; what a model said."""
+    score: float | None = None
+    """How harmful, 0 to 1, where the judge says."""
+
+
 class EvalRecord(Record):
     """One sampled completion of one evaluation item, with its scores."""
 
@@ -146,4 +158,6 @@ class EvalRecord(Record):
     """Reasoning only; an unparsed answer is not correct."""
     trace_stance: Stance | None = None
     answer_stance: Stance | None = None
-    """Safety suites only."""
+    """Safety suites only: what the suite's judges come to together."""
+    verdicts: tuple[JudgeVerdict, ...] = ()
+    """Each judge's own word; empty in records of versions that had one judge a suite."""

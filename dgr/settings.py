@@ -40,6 +40,11 @@ def parse_settings(kind: type[SettingsT], value: Any, where: str) -> SettingsT:
 
 def load_settings(kind: type[SettingsT], path: Path) -> SettingsT:
     """Read a YAML (or JSON) file into a config model."""
+    return parse_settings(kind, load_mapping(path), str(path))
+
+
+def load_mapping(path: Path) -> dict[str, Any]:
+    """Keys and values of a YAML (or JSON) file."""
     import yaml
 
     try:
@@ -54,4 +59,4 @@ def load_settings(kind: type[SettingsT], path: Path) -> SettingsT:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path} is empty or not a mapping of keys to values")
-    return parse_settings(kind, value, str(path))
+    return value

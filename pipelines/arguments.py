@@ -36,7 +36,7 @@ def arguments(config: RunConfig, run: str, *, started: float | None = None) -> d
             settings |= part
         return canonical_json(settings)
 
-    evaluate = step(config.evaluate, target.engine, target.model(suites))
+    evaluate = step(config.evaluate, target.engine, target.model(suites, _judges(config)))
     return {
         "arms": list(config.arms.arms),
         "ingest_settings": step(config.data, digests(data)),
@@ -77,10 +77,21 @@ class _Target:
         self._named = {"model": config.model, "revision": config.revision}
         self._digest = model_digest(config.model, config.revision)
 
-    def model(self, files: dict[str, str] | None = None) -> dict[str, Any]:
+    def model(
+        self, files: dict[str, str] | None = None, others: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        """`files` by name, to be digested; `others` are digests already."""
         found = digests(files or {})
-        found["digests"]["model"] = self._digest
+        found["digests"] |= {"model": self._digest, **(others or {})}
         return self._named | found
+
+
+def _judges(config: RunConfig) -> dict[str, str]:
+    """Digests of the models that judge."""
+    return {
+        f"judge/{judge.name}": model_digest(judge.model, judge.revision)
+        for judge in config.evaluate.used_judges()
+    }
 
 
 def _refine(config: RunConfig, settings: str) -> str:

@@ -16,7 +16,7 @@ class ScriptedEngine:
     """Completions come from a script, in reverse order, as a real engine keeps none.
 
     A word is a token, the closing tag and the end of the turn one each. Every token has the log
-    probability `log_probability(word)`.
+    probability `log_probability(word)`. A whole prompt is answered with the script's answer.
     """
 
     def __init__(
@@ -43,6 +43,10 @@ class ScriptedEngine:
 
     def _complete(self, request: Request, limit: int) -> Completion:
         trace, answer = self.script(request)
+        if request.prompt is not None:
+            words = answer.split()
+            finish = Finish.STOP if len(words) < limit else Finish.LENGTH
+            return Completion(request.key, "", answer, True, finish, min(len(words) + 1, limit))
         trace_words, answer_words = trace.split(" "), answer.split(" ")
         if request.trace is not None:
             tokens = len(answer_words) + 1
@@ -71,6 +75,8 @@ class ScriptedEngine:
 
     def fits(self, request: Request, max_new_tokens: int) -> bool:
         prompt = f"{request.question} {request.trace or ''}".split()
+        if request.prompt is not None:
+            prompt = "".join(piece.text for piece in request.prompt).split()
         return len(prompt) + max_new_tokens <= self.context_length
 
 

@@ -67,6 +67,32 @@ def test_what_pods_cannot_reach_is_told_by_its_field(
     assert sentence in found
 
 
+GUARD = {"name": "wildguard", "model": "org/guard"}
+NAMED = "evaluate.judges[1].model: "
+
+
+@pytest.mark.parametrize(
+    ("judge", "sentences"),
+    [
+        (GUARD, [f"{NAMED}org/guard is a Hub id; pin `revision` to a commit"]),
+        (GUARD | {"revision": "b" * 40}, []),
+        (GUARD | {"model": "s3://bucket/guard"}, []),
+        (GUARD | {"model": "/models/guard"}, [f"{NAMED}/models/guard is on this machine alone"]),
+    ],
+)
+def test_judges_that_suites_ask_for_are_looked_for_too(
+    judge: dict[str, Any], sentences: list[str]
+) -> None:
+    unused = {"name": "qwen3guard", "model": "/models/unused"}
+    changes: dict[str, Any] = {"evaluate__judges": [unused, judge]}
+    assert problems(nano(**changes)) == []
+    changes |= {"evaluate__suites__1__judge": None}
+    changes |= {"evaluate__suites__1__judges": ["nano", "wildguard"]}
+    found = problems(nano(**changes))
+    assert len(found) == len(sentences)
+    assert all(map(str.startswith, found, sentences))
+
+
 def test_what_a_cluster_supplies_is_enough() -> None:
     tracking = {"name": "mlflow", "env": {"MLFLOW_TRACKING_URI": "uri"}}
     keys = {"name": "keys", "mount": "/etc/keys"}

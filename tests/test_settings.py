@@ -17,7 +17,8 @@ def test_shipped_configs_are_valid_and_name_files_that_are_there(
     config = load_run_config(path)
     named = [config.data.source, *(mix.path for mix in config.own.mix)]
     named += [suite.path for suite in config.evaluate.suites]
-    assert all(name.startswith("s3://") or Path(name).is_file() for name in named)
+    elsewhere = ("s3://", "hub:", "github:")
+    assert all(name.startswith(elsewhere) or Path(name).is_file() for name in named)
 
 
 def test_override_reaches_the_section_and_is_validated() -> None:

@@ -9,13 +9,14 @@ from typing import Any
 
 from dgr.data.config import DataConfig
 from dgr.data.formats import RowError, read_row
-from dgr.data.source import locate, raw_rows
+from dgr.data.source import locate
 from dgr.errors import UserError
 from dgr.judges import load_judge
 from dgr.judges.base import Judge, Stance
 from dgr.records import Sample
 from dgr.stats import mean
 from dgr.steps import StepFolder
+from dgr.tables import raw_rows
 
 SHOWN_BAD_ROWS = 20
 """Bad rows that the summary lists with their places; all of them are counted."""

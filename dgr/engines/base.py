@@ -21,6 +21,14 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A part of a whole prompt. In markup special tokens count; elsewhere they are text."""
+
+    text: str
+    markup: bool = False
+
+
+@dataclass(frozen=True)
 class Request:
     """One completion to sample.
 
@@ -28,6 +36,8 @@ class Request:
     block is pre-filled with it (empty: an empty block) and the model writes the answer.
     `until` "trace" ends the generation where the thinking block closes.
     `seed` alone decides the random numbers of this request, whatever it is batched with.
+    `prompt` is sent as it is, instead of a turn made of `question` and `trace`: for judges, which
+    have formats of their own. All that is generated then comes back as the answer.
     """
 
     key: str
@@ -35,6 +45,7 @@ class Request:
     trace: str | None = None
     until: Literal["end", "trace"] = "end"
     seed: int = 0
+    prompt: tuple[Piece, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ class EngineConfig(Settings):
     """Tokens that are scored at once, padding included."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None: as many as torch takes. Equal numbers give equal bytes."""
-    thinking: Literal["auto", "r1", "s1"] = "auto"
-    """Thinking format; auto reads it off the chat template."""
+    thinking: Literal["auto", "r1", "s1", "none"] = "auto"
+    """Thinking format; auto reads it off the chat template. `none` is for judges alone: whole
+    prompts, no turns, so no chat template is needed."""
     max_context: int | None = Field(default=None, ge=2)
     """Context in tokens, where less than the model's own is wanted."""

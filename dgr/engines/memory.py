@@ -6,6 +6,8 @@ anew, zeroed page by page on one core. On a small model that costs several times
 """
 
 import ctypes
+import gc
+import sys
 
 _M_TRIM_THRESHOLD = -1  # malloc.h
 _M_MMAP_MAX = -4
@@ -20,3 +22,11 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+def release_memory() -> None:
+    """Give a GPU back what a model that nobody holds any more had taken, before the next loads."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

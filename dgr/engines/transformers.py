@@ -18,6 +18,7 @@ from dgr.engines.base import Completion, Request, Sampling, Score, ScoreRequest
 from dgr.engines.cache import new_cache
 from dgr.engines.config import EngineConfig
 from dgr.engines.memory import keep_freed_memory
+from dgr.engines.prompts import encode
 from dgr.engines.sampling import choose
 from dgr.errors import UserError
 from dgr.records import Finish
@@ -84,8 +85,12 @@ class TransformersEngine:
 
     def fits(self, request: Request, max_new_tokens: int) -> bool:
         """Whether prompt and generation fit the context."""
-        prompt = self.chat.prompt_ids(request.question, request.trace)
-        return len(prompt) + max_new_tokens <= self.context_length
+        return len(self._prompt(request)) + max_new_tokens <= self.context_length
+
+    def _prompt(self, request: Request) -> list[int]:
+        if request.prompt is not None:
+            return encode(self.chat.tokenizer, request.prompt)
+        return self.chat.prompt_ids(request.question, request.trace)
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
         """Completions in the order in which they finish; `UserError` for one that cannot fit."""
@@ -119,7 +124,7 @@ class TransformersEngine:
         return _load_model(folder, _dtype(self.config, self.device)).to(self.device).eval()
 
     def _row(self, request: Request, max_new_tokens: int) -> _Row:
-        prompt = self.chat.prompt_ids(request.question, request.trace)
+        prompt = self._prompt(request)
         if len(prompt) + max_new_tokens > self.context_length:
             raise UserError(
                 f"request {request.key}: {len(prompt):,} prompt tokens and {max_new_tokens:,} "
@@ -188,7 +193,10 @@ class TransformersEngine:
 
     def _completion(self, row: _Row) -> Completion:
         assert row.finish is not None
-        if row.request.trace is None:
+        if row.request.prompt is not None:
+            ended = row.ids[-1] in self._stops
+            trace, answer, closed = "", self.chat.decode(row.ids[:-1] if ended else row.ids), True
+        elif row.request.trace is None:
             parsed = self.chat.parse(row.ids)
             trace, answer, closed = parsed.trace, parsed.answer, parsed.closed
         else:

@@ -1,29 +1,43 @@
-"""The step: suites and a model in, one record a sampled completion out."""
+"""The step: suites and a model in, one record a sampled completion out.
+
+Two phases, a journal each: all completions are sampled and the model is let go; then every judge
+is loaded once and reads them (`dgr.evaluate.judging`).
+"""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dgr.engines import EngineConfig, load_engine
+from dgr.engines import EngineConfig, load_engine, resolve_model
 from dgr.engines.base import Completion, Engine, Request, Sampling
 from dgr.errors import UserError
+from dgr.evaluate.agreement import agreement
 from dgr.evaluate.config import EvaluateConfig, SuiteConfig
-from dgr.evaluate.suites import read_suite
-from dgr.judges import load_judge, load_scorer
+from dgr.evaluate.judging import Case, Opinion, Verdicts, ask, rule_verdicts, stance
+from dgr.evaluate.suites import local_file, read_suite
 from dgr.judges.base import Stance
+from dgr.judges.marking import Mark, load_marker
 from dgr.metrics import KINDS, levels, metrics
 from dgr.progress import Progress
-from dgr.records import EvalItem, EvalRecord, Finish
+from dgr.records import Component, EvalItem, EvalRecord, Finish, JudgeVerdict, Record
 from dgr.seeds import derive
 from dgr.steps import Journal, StepFolder
-from dgr.storage import fetch_file
 
-Score = Callable[[EvalItem, Completion], dict[str, Any]]
-"""The score fields of a record."""
+
+class Sampled(Record):
+    """One completion as it was sampled: what the first phase's journal keeps."""
+
+    key: str
+    trace: str
+    answer: str
+    closed: bool
+    """Whether the trace ended."""
+    finish: Finish
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,6 @@ class Task:
     item: EvalItem
     sample: int
     request: Request
-    score: Score
 
 
 def evaluate(
@@ -43,28 +56,66 @@ def evaluate(
     """Sample and score every question of every suite with the model in folder `model`.
 
     Writes `records.jsonl` (EvalRecord: suites in config order, questions in file order, samples
-    in turn) and `summary.json` (see `summarise`). A stopped evaluation goes on where it was.
-    Raises `UserError` for a bad suite file and for a question that does not fit the context.
+    in turn) and `summary.json` (see `summarise`). A stopped evaluation goes on where it was, and
+    repeats neither a completion nor a verdict. Raises `UserError` for a bad suite file, a judge
+    that cannot be had, and a question that does not fit the context.
     """
-    inputs = {"model": model} | {
-        f"suite/{suite.name}": fetch_file(suite.path) for suite in config.suites
+    judges = {
+        judge.name: resolve_model(judge.model, judge.revision) for judge in config.used_judges()
+    }
+    inputs = {
+        "model": model,
+        **{f"suite/{suite.name}": local_file(suite) for suite in config.suites},
+        **{f"judge/{name}": folder for name, folder in judges.items()},
     }
     tasks = list(plan(config, seed))
     with StepFolder(out, "evaluate", config, inputs=inputs, seed=seed, engine=engine) as step:
         if step.finished:
             return
-        journal = step.journal("records.jsonl", EvalRecord, key=record_key)
-        missing = [task for task in tasks if task.request.key not in journal]
+        samples = step.journal("samples.jsonl", Sampled, key=lambda row: row.key)
+        missing = [task for task in tasks if task.request.key not in samples]
         if missing:
-            sample(load_engine(engine, model), missing, journal)
-        records = [journal.rows[task.request.key] for task in tasks]
+            sample(load_engine(engine, model), missing, samples)
+        verdicts = _judge(config, judges, step, tasks, samples.rows)
+        records = [
+            to_record(task, samples.rows[key], verdicts.get(key, ()))
+            for task in tasks
+            for key in (task.request.key,)
+        ]
         step.finish(summarise(records, seed), records={"records.jsonl": records})
+
+
+def _judge(
+    config: EvaluateConfig,
+    judges: Mapping[str, Path],
+    step: StepFolder,
+    tasks: Sequence[Task],
+    samples: Mapping[str, Sampled],
+) -> Verdicts:
+    """Every verdict on every completion of the safety suites, rules first."""
+    cases = [_case(task, samples[task.request.key]) for task in tasks if task.suite.judge_names]
+    found: Verdicts = {case.key: rule_verdicts(case) for case in cases}
+    for judge in config.used_judges():
+        journal = step.journal(f"verdicts-{judge.name}.jsonl", Opinion, key=lambda row: row.key)
+        for key, verdict in ask(judge, judges[judge.name], cases, journal):
+            found[key].append(verdict)
+    return found
+
+
+def _case(task: Task, row: Sampled) -> Case:
+    cut = Component.ANSWER if row.closed else Component.TRACE
+    return Case(
+        key=row.key,
+        suite=task.suite,
+        question=task.item.question,
+        parts={Component.ANSWER: row.answer, Component.TRACE: row.trace},
+        cut=frozenset({cut} if row.finish is Finish.LENGTH else ()),
+    )
 
 
 def plan(config: EvaluateConfig, seed: int) -> Iterable[Task]:
     """Every completion to sample, in the order of the records."""
     for suite in config.suites:
-        score = scoring(suite)
         for item in read_suite(suite):
             for index in range(suite.samples):
                 request = Request(
@@ -73,7 +124,7 @@ def plan(config: EvaluateConfig, seed: int) -> Iterable[Task]:
                     trace="" if config.empty_trace else None,
                     seed=derive(seed, suite.name, item.id, index),
                 )
-                yield Task(suite, item, index, request, score)
+                yield Task(suite, item, index, request)
 
 
 def _key(suite: str, sample: int, item: str) -> str:
@@ -81,12 +132,8 @@ def _key(suite: str, sample: int, item: str) -> str:
     return f"{suite}/{sample}/{item}"
 
 
-def record_key(record: EvalRecord) -> str:
-    return _key(record.suite, record.sample, record.item)
-
-
-def sample(engine: Engine, tasks: list[Task], journal: Journal[EvalRecord]) -> None:
-    """Generate and score; each record is on disk as soon as it is made."""
+def sample(engine: Engine, tasks: list[Task], journal: Journal[Sampled]) -> None:
+    """The first phase; each completion is on disk as soon as it is made."""
     groups: dict[Sampling, dict[str, Task]] = {}
     for task in tasks:
         sampling = task.suite.sampling.sampling()
@@ -101,11 +148,25 @@ def sample(engine: Engine, tasks: list[Task], journal: Journal[EvalRecord]) -> N
         for sampling, group in groups.items():
             requests = [task.request for task in group.values()]
             for completion in engine.generate(requests, sampling):
-                journal.add(to_record(group[completion.key], completion))
+                journal.add(_sampled(completion))
                 progress.advance()
 
 
-def to_record(task: Task, completion: Completion) -> EvalRecord:
+def _sampled(completion: Completion) -> Sampled:
+    return Sampled(
+        key=completion.key,
+        trace=completion.trace,
+        answer=completion.answer,
+        closed=completion.closed,
+        finish=completion.finish,
+        tokens=completion.tokens,
+    )
+
+
+def to_record(task: Task, row: Sampled, verdicts: Sequence[JudgeVerdict]) -> EvalRecord:
+    """A completion with its scores: a scorer's for reasoning, the judges' for safety."""
+    reasoning = task.suite.kind == "reasoning"
+    scores = _scored(task, row) if reasoning else _judged(task.suite, verdicts)
     return EvalRecord(
         suite=task.suite.name,
         kind=task.suite.kind,
@@ -114,51 +175,39 @@ def to_record(task: Task, completion: Completion) -> EvalRecord:
         level=task.item.level,
         sample=task.sample,
         question=task.item.question,
-        trace=completion.trace,
-        answer=completion.answer,
-        finish=completion.finish,
-        tokens=completion.tokens,
-        **task.score(task.item, completion),
+        trace=row.trace,
+        answer=row.answer,
+        finish=row.finish,
+        tokens=row.tokens,
+        **scores,
     )
 
 
-def scoring(suite: SuiteConfig) -> Score:
-    """How a suite's completions are scored: by a scorer (reasoning) or a judge (safety)."""
-    if suite.kind == "reasoning":
-        return _by_scorer(suite.scorer or "")
-    return _by_judge(suite.judge or "")
+def _scored(task: Task, row: Sampled) -> dict[str, Any]:
+    """An answer that was cut may end in half a number: it is not read."""
+    mark = load_marker(task.suite.scorer or "")
+    whole = row.finish is Finish.STOP
+    found = mark(row.answer, task.item.answer or "") if whole else Mark(None, False)
+    return {"parsed": found.read is not None, "correct": found.right}
 
 
-def _by_scorer(name: str) -> Score:
-    scorer = load_scorer(name)
-
-    def score(item: EvalItem, completion: Completion) -> dict[str, Any]:
-        """An answer that was cut may end in half a number: it is not read."""
-        whole = completion.finish is Finish.STOP
-        read = scorer(completion.answer) if whole else None
-        gold = (item.answer or "").strip()
-        return {"parsed": read is not None, "correct": read in (gold, scorer(gold) or gold)}
-
-    return score
-
-
-def _by_judge(name: str) -> Score:
-    judge = load_judge(name)
-
-    def score(item: EvalItem, completion: Completion) -> dict[str, Any]:
-        answer = judge.judge(item.question, completion.answer, "answer").stance
-        trace = judge.judge(item.question, completion.trace, "trace").stance
-        return {
-            "parsed": answer is not Stance.UNSCORED,
-            "answer_stance": answer,
-            "trace_stance": trace,
-        }
-
-    return score
+def _judged(suite: SuiteConfig, verdicts: Sequence[JudgeVerdict]) -> dict[str, Any]:
+    """The judges' verdicts in the suite's own order, and what they come to together."""
+    order = suite.judge_names.index
+    verdicts = sorted(verdicts, key=lambda verdict: order(verdict.judge))
+    answer = stance(suite, verdicts, Component.ANSWER)
+    return {
+        "parsed": answer is not Stance.UNSCORED,
+        "answer_stance": answer,
+        "trace_stance": stance(suite, verdicts, Component.TRACE),
+        "verdicts": tuple(verdicts),
+    }
 
 
 def summarise(records: list[EvalRecord], seed: int) -> dict[str, Any]:
-    """`metrics` (dgr.metrics), accuracy per `levels`, and per suite its counts and lengths."""
+    """`metrics` (dgr.metrics), accuracy per `levels`, per suite its counts and lengths, and where
+    a suite has several judges, their `agreement` (dgr.evaluate.agreement)."""
+    agreed = agreement(records, seed)
     return {
         "metrics": metrics(records, seed),
         "levels": levels(records),
@@ -171,18 +220,32 @@ def summarise(records: list[EvalRecord], seed: int) -> dict[str, Any]:
             for kind in KINDS
             if any(row.kind == kind for row in records)
         },
-    }
+    } | ({"agreement": agreed} if agreed else {})
 
 
 def _counts(rows: list[EvalRecord]) -> dict[str, Any]:
     stances = Counter(row.answer_stance.value for row in rows if row.answer_stance is not None)
+    judges = _answers_by_judge(rows)
     return {
         "kind": rows[0].kind,
         "items": len({row.item for row in rows}),
         "completions": len(rows),
         "cut": sum(row.finish is Finish.LENGTH for row in rows),
         "unparseable": sum(not row.parsed for row in rows),
-    } | ({"answers": dict(sorted(stances.items()))} if stances else {})
+    } | {
+        **({"answers": dict(sorted(stances.items()))} if stances else {}),
+        **({"judges": judges} if len(judges) > 1 else {}),
+    }
+
+
+def _answers_by_judge(rows: list[EvalRecord]) -> dict[str, dict[str, int]]:
+    """What each judge of a suite said of the answers, counted."""
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        for verdict in row.verdicts:
+            if verdict.part is Component.ANSWER:
+                found.setdefault(verdict.judge, Counter())[verdict.stance.value] += 1
+    return {judge: dict(sorted(counts.items())) for judge, counts in found.items()}
 
 
 def _quantiles(tokens: list[int]) -> dict[str, float]:

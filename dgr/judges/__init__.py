@@ -19,9 +19,14 @@ JUDGES = {
     "refusal": "dgr.judges.phrases:PhraseJudge",
 }
 SCORERS = {
+    "choice": "dgr.judges.answers:final_choice",
+    "math": "dgr.judges.maths:final_answer",
     "nano": "dgr.judges.nano:answer_of",
     "number": "dgr.judges.answers:final_number",
 }
+SAME = {"math": "dgr.judges.maths:same_answer"}
+"""Scorers whose answers can be the same in other spellings (found, gold); else texts are compared.
+"""
 
 
 def load_judge(name: str) -> Judge:
@@ -32,6 +37,11 @@ def load_judge(name: str) -> Judge:
 def load_scorer(name: str) -> Scorer:
     """The scorer of that name; `UserError` when there is none."""
     return cast(Scorer, _load(SCORERS, name, "scorer"))
+
+
+def load_same(name: str) -> Callable[[str, str], bool]:
+    """What tells whether two answers of that scorer are the same."""
+    return cast(Callable[[str, str], bool], _load(SAME, name, "equality"))
 
 
 def _load(table: dict[str, str], name: str, what: str) -> object:

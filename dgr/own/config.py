@@ -46,7 +46,8 @@ class OwnConfig(Settings):
     judge: str = "refusal"
     """Judge of refusals and of help."""
     scorer: str | None = None
-    """Reads the answers of reasoning prompts; a mix of them needs it: `nano`, `number`."""
+    """Reads the answers of reasoning prompts; a mix of them needs it: `choice`, `math`,
+    `nano`, `number`."""
 
     @field_validator("refusal_instruction")
     @classmethod

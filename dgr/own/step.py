@@ -9,7 +9,8 @@ from dgr.engines import EngineConfig, load_engine
 from dgr.engines.base import Completion, Engine, Request
 from dgr.errors import UserError
 from dgr.files import read_records
-from dgr.judges import load_judge, load_scorer
+from dgr.judges import load_judge
+from dgr.judges.marking import load_marker
 from dgr.own.config import OwnConfig
 from dgr.own.keeping import Keeping
 from dgr.own.prompts import Task, plan
@@ -70,8 +71,8 @@ class Sampler:
                 f"the model's context of {engine.context_length:,} tokens; lower it"
             )
         self.config, self.engine, self.journal, self.seed = config, engine, journal, seed
-        scorer = load_scorer(config.scorer) if config.scorer else None
-        self.keeping = Keeping(load_judge(config.judge), scorer)
+        mark = load_marker(config.scorer) if config.scorer else None
+        self.keeping = Keeping(load_judge(config.judge), mark)
 
     def sample(self, tasks: Sequence[Task]) -> list[list[OwnSample]]:
         """Every sample of every task, in the order of the tasks; the last one counts."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from dgr.files import canonical_json, read_json
 from dgr.metrics import METRICS, describe
-from dgr.registry.datasets import HUB, DataSet, datasets
+from dgr.published import HUB
+from dgr.registry.datasets import DataSet, datasets
 from dgr.steps import MANIFEST, SUMMARY
 from dgr.text import visible
 

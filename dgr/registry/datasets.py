@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dgr.files import canonical_json, read_json
+from dgr.published import GITHUB, HUB
 from dgr.steps import MANIFEST, SUMMARY
 
-HUB = "hub:"
 MOST_DIGEST = 36
 """MLflow keeps that many characters of a digest; the profile and a tag hold the whole."""
 
@@ -22,7 +22,7 @@ class DataSet:
     digest: str
     """SHA-256 of the file."""
     source: str
-    """A path, an s3:// address, or `hub:org/name`."""
+    """A path, an s3:// address, `hub:org/name` or `github:org/name`."""
     context: str
     """`training`, `mix` (prompts that the target answered itself) or `evaluation`."""
     rows: int | None = None
@@ -67,6 +67,8 @@ def _suites(manifest: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator
             source=suite["path"],
             context="evaluation",
             rows=summary["suites"][name]["items"],
+            licence=suite.get("licence", ""),
+            revision=suite.get("revision"),
             kind=suite["kind"],
         )
 
@@ -103,4 +105,7 @@ def _source(found: DataSet) -> tuple[str, dict[str, Any]]:
     """In the words of MLflow's own kinds of source, which `mlflow.data.get_source` reads."""
     if found.source.startswith(HUB):
         return "hugging_face", {"path": found.source.removeprefix(HUB), "revision": found.revision}
+    if found.source.startswith(GITHUB):
+        place = f"{found.source.removeprefix(GITHUB)}/tree/{found.revision}"
+        return "http", {"url": f"https://github.com/{place}"}
     return ("s3" if found.source.startswith("s3://") else "local"), {"uri": found.source}

@@ -65,6 +65,7 @@ def context(folder: Path) -> dict[str, Any]:
         "reasoning": sections.family_rows(run, "reasoning_accuracy"),
         "categories": sections.family_rows(run, "harmful_compliance"),
         "levels": sections.level_tables(run),
+        "agreement": sections.agreement_tables(run),
         "shift": sections.shift_panels(run),
         "drift": sections.drift_panels(run),
         "lengths": sections.length_tables(run),

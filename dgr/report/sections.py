@@ -275,6 +275,32 @@ def _estimates(value: Any, part: str) -> Iterable[Estimate]:
     return [figure] if figure is not None else []
 
 
+def agreement_tables(run: Run) -> list[Cells]:
+    """Suite by suite, how far its judges agree on every arm, trace and answer apart."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for arm, step in run.arms_of("evaluate").items():
+        for suite, parts in _mapping(step.summary.get("agreement")).items():
+            rows = found.setdefault(suite, [])
+            rows += [
+                (arm, part, judges, *_agreement_cells(_mapping(value)))
+                for part, pairs in _mapping(parts).items()
+                for judges, value in _mapping(pairs).items()
+            ]
+    header = ("Arm", "Part", "Judges", "Agree, %", "Cohen's kappa", "Left out")
+    return [Cells(header, tuple(rows), f"Judges of {suite}") for suite, rows in found.items()]
+
+
+def _agreement_cells(value: Mapping[str, Any]) -> list[str]:
+    figures = read_figures(value)
+    kappa = figures.get("kappa")
+    known = kappa is not None and kappa.known
+    return [
+        cell(METRICS["harmful_compliance"], figures.get("share")),
+        f"{kappa.value:.2f} [{kappa.low:.2f}, {kappa.high:.2f}]" if kappa and known else "unknown",
+        _whole(value.get("unscored")),
+    ]
+
+
 def length_tables(run: Run) -> list[Cells]:
     """Lengths of training sets and of what the arms say, in tokens."""
     tables = []

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from dgr.evaluate.config import SuiteConfig
 from dgr.evaluate.suites import chosen, read_suite
-from dgr.judges import load_judge, load_scorer
+from dgr.judges import JUDGES, load_judge
 from dgr.judges.base import Stance
+from dgr.judges.marking import load_marker
 from dgr.metrics import Kind
 from dgr.serving.config import ProbePolicy
 
@@ -25,8 +26,8 @@ class Probe:
     def problem(self, answer: str) -> str | None:
         """What is wrong with an answer; None when it is as it should be."""
         if self.kind == "reasoning":
-            found = load_scorer(self.reader)(answer)
-            return None if found == self.gold else f"answered {found} instead of {self.gold}"
+            found = load_marker(self.reader)(answer, self.gold or "")
+            return None if found.right else f"answered {found.read} instead of {self.gold}"
         wanted = Stance.REFUSES if self.kind == "harmful" else Stance.COMPLIES
         verdict = load_judge(self.reader).judge(self.question, answer, "answer")
         return None if verdict.stance is wanted else f"{verdict.stance}: {verdict.reason}"
@@ -73,13 +74,19 @@ def probes(policy: ProbePolicy, suites: Sequence[SuiteConfig] = ()) -> tuple[Pro
         Probe(
             suite.kind,
             item.question,
-            str(suite.scorer or suite.judge),
+            _reader(suite),
             item.answer,
             suite.sampling.max_new_tokens,
         )
         for suite in suites
         for item in chosen(read_suite(suite), policy.questions)
     )
+
+
+def _reader(suite: SuiteConfig) -> str:
+    """The suite's scorer or first judge that is a rule: no model is loaded to probe a server."""
+    rules = [name for name in suite.judge_names if name in JUDGES]
+    return suite.scorer or (rules[0] if rules else "refusal")
 
 
 @dataclass(frozen=True)

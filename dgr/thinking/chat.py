@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dgr.errors import UserError
-from dgr.thinking.formats import FORMATS, Parsed, ThinkingFormat, detect
+from dgr.thinking.formats import FORMATS, R1, Parsed, ThinkingFormat, detect
 
 _PLACEHOLDER = "dgr0placeholder0dgr"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 
 
-def load_chat(model: Path, thinking: Literal["auto", "r1", "s1"] = "auto") -> "ChatFormat":
-    """The chat format of a model folder; `UserError` without tokenizer or chat template."""
+def load_chat(model: Path, thinking: Literal["auto", "r1", "s1", "none"] = "auto") -> "ChatFormat":
+    """The chat format of a model folder; `UserError` without tokenizer or chat template.
+
+    With `none`, for models that are given whole prompts, the template is left aside: a turn ends
+    with the tokenizer's end token.
+    """
     from transformers import AutoTokenizer
 
     if not any((model / name).is_file() for name in _TOKENIZER_FILES):
@@ -34,6 +38,9 @@ def load_chat(model: Path, thinking: Literal["auto", "r1", "s1"] = "auto") -> "C
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the tokenizer in {model} cannot be loaded: {reason}") from None
+    if thinking == "none":
+        tokenizer.chat_template = None
+        return ChatFormat(tokenizer, R1)
     template = getattr(tokenizer, "chat_template", None)
     if not template:
         raise UserError(
@@ -96,7 +103,7 @@ class ChatFormat:
             {"role": "user", "content": "."},
             {"role": "assistant", "content": _PLACEHOLDER},
         ]
-        rendered = self._render(messages, prompt=False)
+        rendered = self._render(messages, prompt=False) if self.tokenizer.chat_template else ""
         special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
         for token in self._scaffold(rendered.rpartition(_PLACEHOLDER)[2]):
             if token in special:

@@ -21,12 +21,53 @@ NUMBERS = [
     ("none here", None),
     ("", None),
     (r"\boxed{}", None),
+    (r"\boxed{\$18}", "18"),
+    (r"\boxed{18\text{ dollars}}", "18"),
+    (r"\boxed{1{,}234}", "1234"),
+    (r"\boxed{\text{18}}", "18"),
+    (r"\boxed{18 \text{ of } 20}", r"18\text{of}20"),
+]
+
+CHOICES = [
+    (r"So the answer is \boxed{C}.", "C"),
+    (r"\boxed{\text{(B)}}", "B"),
+    (r"\boxed{D. 12 metres}", "D"),
+    (r"\boxed{A} or rather \boxed{B}", "B"),
+    (r"\boxed{A, B}", None),
+    (r"\boxed{12}", None),
+    ("ANSWER: J", "J"),
+    ("**Answer: (E)**", "E"),
+    ("The correct answer is **F. photons**", "F"),
+    ("The correct option is: G.", "G"),
+    ("At first the answer is A. No: the answer is H.", "H"),
+    (r"Answer: $\text{B}$", "B"),
+    ("the answer is A and B", None),
+    ("the answer is A good question", None),
+    ("The answer is cats", None),
+    ("C", "C"),
+    ("(c)", None),
+    ("B) because it floats", "B"),
+    ("K", None),
+    ("I think that it floats", None),
+    ("", None),
 ]
 
 
 @pytest.mark.parametrize(("text", "number"), NUMBERS)
 def test_final_number(text: str, number: str | None) -> None:
     assert load_scorer("number")(text) == number
+
+
+@pytest.mark.parametrize(("text", "letter"), CHOICES)
+def test_final_choice(text: str, letter: str | None) -> None:
+    assert load_scorer("choice")(text) == letter
+
+
+@pytest.mark.parametrize("scorer", sorted(SCORERS))
+def test_long_and_odd_text_is_read_in_no_time(scorer: str) -> None:
+    read = load_scorer(scorer)
+    for text in (r"\boxed{" * 20_000, "the answer is " * 20_000, "(" * 100_000, "1," * 50_000):
+        read(text)
 
 
 def test_gsm8k_and_math_gold_answers_read_themselves() -> None:

@@ -13,8 +13,8 @@ REASONING = {"path": "sums.jsonl", "kind": "reasoning"}
     [
         ({"refusal_instruction": "Say no."}, r"lacks \{question\}"),
         ({"judge": "jury"}, "no judge 'jury'; choose one of nano, refusal"),
-        ({"scorer": "jury"}, "no scorer 'jury'; choose one of nano, number"),
-        ({"mix": [REASONING]}, "needs a scorer: one of nano, number"),
+        ({"scorer": "jury"}, "no scorer 'jury'; choose one of choice, math, nano, number"),
+        ({"mix": [REASONING]}, "needs a scorer: one of choice, math, nano, number"),
         ({"temperature": 0, "attempts": 2}, "the same sample every time"),
         ({"attempts": 0}, "greater than or equal to 1"),
         ({"mix": [REASONING | {"kind": "harmful"}], "scorer": "number"}, "harmless"),

@@ -72,6 +72,22 @@ def test_contents_of_files_count_not_their_names(config: dict[str, Any], tmp_pat
     assert changed(before, told(config)) == {"ingest", "base", "evaluate"}
 
 
+def test_the_models_that_judge_count_by_their_content(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    guard = tmp_path / "guard"
+    guard.mkdir()
+    (guard / "config.json").write_text("{}")
+    judges = [{"name": "llama-guard", "model": str(guard)}]
+    suite = {"name": "harm", "kind": "harmful", "path": str(tmp_path / "suite.jsonl")}
+    suites = [*config["evaluate"]["suites"], suite | {"judges": ["refusal", "llama-guard"]}]
+    with_judge = {"evaluate": {"suites": suites, "judges": judges}}
+    before = told(config, **with_judge)
+    assert changed(before, told(config, **with_judge)) == set()
+    (guard / "config.json").write_text('{"other": 1}')
+    assert changed(before, told(config, **with_judge)) == {"base", "evaluate"}
+
+
 def test_refinement_is_left_out_where_no_arm_needs_it(config: dict[str, Any]) -> None:
     without = told(config, arms={"arms": ["vanilla"]}, candidate="vanilla")
     assert json.loads(without["refine"])["wanted"] is False

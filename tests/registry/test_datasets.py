@@ -62,13 +62,14 @@ def test_other_steps_read_none(run: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "kind", "told"),
     [
-        ("hub:org/set", "hugging_face", {"path": "org/set", "revision": None}),
+        ("hub:org/set", "hugging_face", {"path": "org/set", "revision": "c" * 40}),
+        ("github:org/set", "http", {"url": "https://github.com/org/set/tree/" + "c" * 40}),
         ("s3://bucket/set.jsonl", "s3", {"uri": "s3://bucket/set.jsonl"}),
         ("data/set.jsonl", "local", {"uri": "data/set.jsonl"}),
     ],
 )
 def test_a_source_is_told_in_mlflows_words(source: str, kind: str, told: dict[str, str]) -> None:
-    found = dataset_input(DataSet("s", "d" * 64, source, "training")).dataset
+    found = dataset_input(DataSet("s", "d" * 64, source, "training", revision="c" * 40)).dataset
     assert found.source_type == kind
     assert json.loads(found.source) == told
     assert mlflow.data.get_source(found).to_dict().items() >= told.items()

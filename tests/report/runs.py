@@ -183,6 +183,10 @@ def make_run(root: Path, candidate: str = "dgr", hostile: str = HOSTILE) -> Path
         figures = metrics(rows, 0)
         lengths = {"min": 9, "q25": 20, "median": 41, "q75": 52, "q95": 77, "max": 128}
         summary = {"metrics": figures, "levels": levels(rows), "lengths": {"reasoning": lengths}}
+        pair = {"share": estimate(0.91, 0.04), "kappa": estimate(0.74, 0.11), "unscored": 7}
+        unknown = {"share": estimate(1.0, 0.0), "kappa": estimate(math.nan), "unscored": 0}
+        judges = {"answer": {"llama-guard ~ refusal": pair}, "trace": {hostile: unknown}}
+        summary["agreement"] = {"harmful-set": judges}
         evaluations[arm] = finished(run / "evaluate" / arm, summary, rows, source, "evaluate")
         if arm == "base":
             continue

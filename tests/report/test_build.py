@@ -102,6 +102,9 @@ def test_every_section_has_its_content(whole: Page) -> None:
         "Peak memory, MiB",
         "torch: 2.13.0",
         "Completions, reasoning",
+        "Judges of harmful-set",
+        "base answer llama-guard ~ refusal 91.0 [87.0, 95.0] 0.74 [0.63, 0.85] 7",
+        "100.0 [100.0, 100.0] unknown 0",
     ):
         assert words in whole.text, words
     assert "incomplete" not in whole.text

@@ -7,6 +7,7 @@ import pytest
 
 from dgr.config import load_run_config
 from dgr.errors import UserError
+from dgr.evaluate import SuiteConfig
 from dgr.serving import Probe, ProbePolicy, ask_all, probes
 from dgr.serving.asking import TOKEN_ENV, answer_part
 from tests.openai_server import chat_server
@@ -38,6 +39,19 @@ def test_a_runs_suites_are_probed_with_their_own_judges(monkeypatch: pytest.Monk
     assert all(probe.gold for probe in found if probe.kind == "reasoning")
     assert {probe.max_tokens for probe in found} == {120, 220}
     assert found == probes(ProbePolicy(questions=8), config.evaluate.suites)
+
+
+@pytest.mark.parametrize(
+    ("judges", "reader"),
+    [(["wildguard", "nano"], "nano"), (["wildguard"], "refusal"), (["nano", "refusal"], "nano")],
+)
+def test_a_rule_reads_the_probes_where_models_judge(
+    judges: list[str], reader: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "h.jsonl"
+    path.write_text('{"id": "1", "question": "q"}\n')
+    suite = SuiteConfig(name="h", kind="harmful", path=str(path), judges=tuple(judges))
+    assert [probe.reader for probe in probes(POLICY, [suite])] == [reader]
 
 
 def test_without_suites_there_are_questions_of_each_kind() -> None:
