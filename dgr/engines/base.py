@@ -6,6 +6,7 @@ thinking tags, special tokens kept as text) is its own business, through `dgr.th
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from dgr.records import Finish
@@ -28,6 +29,7 @@ class Request:
     block is pre-filled with it (empty: an empty block) and the model writes the answer.
     `until` "trace" ends the generation where the thinking block closes.
     `seed` alone decides the random numbers of this request, whatever it is batched with.
+    `adapter` is the folder of a LoRA adapter to sample with; None: the model as it is.
     """
 
     key: str
@@ -35,6 +37,7 @@ class Request:
     trace: str | None = None
     until: Literal["end", "trace"] = "end"
     seed: int = 0
+    adapter: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,30 @@ class Score:
     answer: Sequence[float]
 
 
+@dataclass(frozen=True)
+class Divergence:
+    """KL(other || this model) in nats at each token of a completion."""
+
+    key: str
+    trace: Sequence[float]
+    answer: Sequence[float]
+
+
 class Engine(Protocol):
     """Generates and scores. Results come as they finish, in any order, one per request."""
 
-    context_length: int
+    @property
+    def context_length(self) -> int:
+        """Tokens of prompt and completion together, at most."""
+        ...
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]: ...
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]: ...
+
+    def compare(self, other: Path, requests: Iterable[ScoreRequest]) -> Iterator[Divergence]:
+        """KL(other || this model) along given completions; `other` is the folder of a model."""
+        ...
 
     def fits(self, request: Request, max_new_tokens: int) -> bool:
         """Whether prompt and generation fit the context."""

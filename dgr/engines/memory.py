@@ -20,3 +20,10 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch found no memory: a GPU has an error of its own, the CPU a sentence."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
