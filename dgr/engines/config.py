@@ -1,8 +1,8 @@
 """The config of an engine: `kind` says which, and the other fields are that engine's own."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from dgr.settings import Settings
 
@@ -69,6 +69,13 @@ class VllmConfig(_WithLocal):
     """LoRA adapters that one batch may mix, more are swapped in turn; 0: requests name none."""
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 64
     """Highest rank of those adapters."""
+
+    @model_validator(mode="after")
+    def _scores_without_adapters(self) -> Self:
+        """vLLM's prompt log-probabilities take one token's adapter for another's, or fail."""
+        if self.scoring == "engine" and self.max_adapters:
+            raise ValueError("scoring: engine needs max_adapters: 0; set scoring: transformers")
+        return self
 
 
 class OpenAIConfig(_WithLocal):

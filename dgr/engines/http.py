@@ -15,7 +15,12 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError, TimeoutError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    TimeoutError,
+)
 
 BACKOFF_SECONDS = 0.5
 """Bound of the first pause; each later one is twice as long."""
@@ -97,6 +102,8 @@ class Client:
                 redirect=False,
                 retries=False,
             )
+        except (NewConnectionError, ConnectTimeoutError):
+            raise Failure("cannot be reached", again=True, crowded=True) from None
         except TimeoutError:
             raise Failure("gave no answer in time", again=True, crowded=True) from None
         except HTTPError:

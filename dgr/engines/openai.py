@@ -300,7 +300,9 @@ def _tokens(answer: Any) -> int:
 
 def _read_score(text: Text, answer: Any) -> Score:
     """Of a prompt's log probabilities (vLLM's `prompt_logprobs`) those of the completion."""
-    entries = _choice(answer).get("prompt_logprobs")
+    choice = _choice(answer)
+    _finish(choice)
+    entries = choice.get("prompt_logprobs")
     if entries is None:
         raise Failure(
             "returns no prompt log-probabilities (set engine.scoring: transformers)",

@@ -185,6 +185,8 @@ class _Running:
 
     def each(self, jobs: Iterable[Coroutine[Any, Any, ResultT]]) -> Iterator[ResultT]:
         """Results as they come, with enough jobs under way that vLLM never waits for one."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         source, done = iter(jobs), SimpleQueue[Future[ResultT]]()
         running: set[Future[ResultT]] = set()
         more = True
@@ -202,6 +204,11 @@ class _Running:
                     found = done.get()
                     running.remove(found)
                     yield found.result()
+        except EngineDeadError as error:
+            raise UserError(
+                f"vLLM has ended ({error}); what it printed above says why; what came is kept, so "
+                "mend that and run the same command again to go on"
+            ) from None
         finally:
             for future in running:
                 future.cancel()

@@ -1,6 +1,7 @@
 """Models whose words are known: one that says a fixed chain of tokens, and adapters."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 NANO = Path(__file__).parents[2] / "models" / "nano-lrm"
@@ -40,7 +41,7 @@ def save_chain(source: Path, folder: Path, text: str) -> list[int]:
             weight.zero_()
         model.model.embed_tokens.weight.copy_(torch.eye(size, width))
         model.lm_head.weight.zero_()
-        for token, following in zip(chain, chain[1:], strict=False):
+        for token, following in pairwise(chain):
             model.lm_head.weight[following, token] = 10.0
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

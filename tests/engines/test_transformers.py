@@ -132,7 +132,7 @@ def test_memory_that_does_not_do_for_one(tiny_model: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(loaded.model, "forward", full)
     with pytest.raises(UserError, match="memory does not do for a single completion"):
-        list(loaded.generate(REQUESTS, Sampling()))
+        list(loaded.generate(REQUESTS, Sampling(max_new_tokens=5)))
     with pytest.raises(UserError, match="memory does not do for a single completion"):
         list(loaded.score([ScoreRequest("a", "what?", "think", "answer")]))
 
@@ -147,7 +147,7 @@ def test_another_error_of_the_model_is_not_taken_for_one_of_memory(
 
     monkeypatch.setattr(loaded.model, "forward", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        list(loaded.generate(REQUESTS, Sampling()))
+        list(loaded.generate(REQUESTS, Sampling(max_new_tokens=5)))
 
 
 def test_trace_requests_end_where_the_block_closes(tiny_model: Path) -> None:

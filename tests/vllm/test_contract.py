@@ -1,26 +1,36 @@
-"""The contract of engines, on a real vLLM. Runs in the environment that has it: make test-vllm."""
+"""The contract of engines, on a real vLLM: in this process, and behind `vllm serve`.
+
+Runs in the environment that has vLLM: make test-vllm.
+"""
 
 import multiprocessing
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dgr.engines import VllmConfig, load_engine
-from dgr.engines.base import Engine, Request, Sampling, ScoreRequest
+from dgr.engines import OpenAIConfig, VllmConfig, load_engine
+from dgr.engines.base import Engine, Request, Sampling
+from dgr.errors import UserError
 from tests.engines.conftest import chain_model, nano_adapter
 from tests.engines.contract.contract import Contract, Make, reference
 from tests.engines.models import NANO
+from tests.s3 import free_port
+from tests.servers import healthy, wait_until
 
 pytest.importorskip("vllm")
 
 __all__ = ["chain_model", "nano_adapter", "reference"]
 
 
-def config(**changes: Any) -> VllmConfig:
+def vllm_engine(model: Path, **changes: Any) -> Any:
     small = {"dtype": "float32", "eager": True, "cpu_cache_gib": 1, "max_running": 16}
-    return VllmConfig(kind="vllm", **{**small, "max_adapters": 1, "scoring": "engine", **changes})
+    return load_engine(VllmConfig(kind="vllm", **{**small, **changes}), model)
 
 
 class TestVllm(Contract):
@@ -33,27 +43,90 @@ class TestVllm(Contract):
 
         def load(model: Path, thinking: Any = "auto") -> Engine:
             if model not in made:
-                for other in made.values():
-                    other.close()
-                made[model] = load_engine(config(thinking=thinking), model)
+                made[model] = vllm_engine(model, thinking=thinking, max_adapters=1)
             engine: Engine = made[model]
             return engine
 
         yield load
         for engine in made.values():
             engine.close()
+        assert not multiprocessing.active_children()
+
+    def test_scores(self, make: Make, reference: Make) -> None:
+        """By the transformers engine, for which vLLM makes room; the next test starts it anew."""
+        super().test_scores(make, reference)
+        engine: Any = make(NANO)
+        assert engine._running is None
 
 
-def test_there_is_one_copy_of_the_model(reference: Make) -> None:
-    """Scores come from the transformers engine, for which vLLM makes room, and then starts anew."""
-    engine: Any = load_engine(config(scoring="transformers", max_adapters=0), NANO)
-    asked = [Request("r", "why?", seed=1)]
-    sampling = Sampling(max_new_tokens=4)
-    first = list(engine.generate(asked, sampling))
-    assert multiprocessing.active_children()
-    scored = [ScoreRequest("r", "why?", "1", "2")]
-    assert list(engine.score(scored)) == list(reference(NANO).score(scored))
-    assert not multiprocessing.active_children()
-    assert list(engine.generate(asked, sampling)) == first
+def test_its_own_scores(reference: Make) -> None:
+    engine = vllm_engine(NANO, scoring="engine")
+    Contract().test_scores(lambda model: engine, reference)
+    Contract().test_what_is_too_long_to_score_is_refused(lambda model: engine)
+    with pytest.raises(UserError, match=r"request r names an adapter and engine.max_adapters is 0"):
+        list(engine.generate([Request("r", "why?", adapter=NANO)], Sampling(max_new_tokens=2)))
     engine.close()
-    assert not multiprocessing.active_children()
+
+
+def test_a_vllm_that_dies_is_told_of() -> None:
+    engine = vllm_engine(NANO)
+    requests = (Request(f"r{i}", "why?", seed=i) for i in range(10_000))
+    with pytest.raises(UserError, match=r"vLLM has ended .* run the same command again to go on"):
+        for done, _ in enumerate(engine.generate(requests, Sampling(max_new_tokens=20))):
+            if done == 5:
+                for child in multiprocessing.active_children():
+                    child.kill()
+    engine.close()
+
+
+@contextmanager
+def vllm_serve(model: Path, adapter: Path, log: Path) -> Iterator[str]:
+    """`vllm serve` of a model and an adapter; its URL."""
+    port = free_port()
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
+    command += ["--served-model-name", "base", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", "16"]
+    if model == NANO:
+        command += ["--enable-lora", "--lora-modules", f"tuned={adapter}"]
+    own = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | own)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: healthy(url), server, f"vllm serve (see {log})")
+        yield f"{url}/v1"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+class TestServe(Contract):
+    free_of_batch = False
+
+    @pytest.fixture(scope="class")
+    def make(self, nano_adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
+        made: dict[Path, Engine] = {}
+        logs = tmp_path_factory.mktemp("vllm-serve")
+        with ExitStack() as stack:
+
+            def load(model: Path, thinking: Any = "auto") -> Engine:
+                if model not in made:
+                    log = logs / f"{len(made)}.log"
+                    url = stack.enter_context(vllm_serve(model, nano_adapter, log))
+                    config = OpenAIConfig(
+                        kind="openai",
+                        url=url,
+                        served={str(model): "base", str(nano_adapter): "tuned"},
+                        thinking=thinking,
+                        # With adapters vLLM's own scores are not to be had.
+                        scoring="transformers" if model == NANO else "engine",
+                    )
+                    made[model] = load_engine(config, model)
+                return made[model]
+
+            yield load
+
+    def test_scores_of_the_server(self, make: Make, reference: Make, chain_model: Path) -> None:
+        """The chain's model, which the server holds without adapters."""
+        engine, expected = make(chain_model, "s1"), reference(chain_model, "s1")
+        Contract().test_scores(lambda model: engine, lambda model: expected)

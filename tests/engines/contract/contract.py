@@ -18,7 +18,7 @@ from dgr.records import Finish
 from tests.engines.models import NANO
 
 Make = Callable[..., Engine]
-"""`make(model, thinking="auto", adapters={name: folder})`: an engine; the same one if called twice."""
+"""`make(model, thinking="auto")`: an engine of the model."""
 
 GREEDY = Sampling(temperature=0, max_new_tokens=160)
 WARM = Sampling(temperature=2.0, top_p=0.98, max_new_tokens=24)
