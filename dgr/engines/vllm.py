@@ -6,6 +6,7 @@ comes out at once. Prompts and completions are token ids; vLLM never sees text.
 
 import asyncio
 import atexit
+import multiprocessing
 import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
@@ -26,6 +27,8 @@ from dgr.records import Finish
 
 AHEAD = 2
 """Requests that vLLM is given, as a multiple of those that it runs at once."""
+END_SECONDS = 60.0
+"""Longest wait for vLLM's processes to be gone, and their memory with them."""
 _FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
 ResultT = TypeVar("ResultT")
@@ -54,7 +57,21 @@ class VllmEngine:
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
         """Completions in the order in which they finish; `UserError` for one that cannot fit."""
-        return self._start().each(self._generate(request, sampling) for request in requests)
+        vllm = self._start()
+        for group in self._apart(requests, vllm.on_cpu):
+            yield from vllm.each(self._generate(request, sampling) for request in group)
+
+    def _apart(self, requests: Iterable[Request], on_cpu: bool) -> Iterator[Iterable[Request]]:
+        """Requests that may run together.
+
+        On the CPU, vLLM 0.32 lets a row without adapter have that of a row beside it.
+        """
+        if not (on_cpu and self.config.max_adapters):
+            yield requests
+            return
+        found = list(requests)
+        yield [request for request in found if request.adapter is None]
+        yield [request for request in found if request.adapter is not None]
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
         """Log probabilities of the completion tokens, in nats."""
@@ -159,14 +176,19 @@ class _Running:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+        before = set(multiprocessing.active_children())
         try:
-            self._vllm = self._call(_load(config, model, context)).result()
+            self._vllm, self.on_cpu = self._call(_load(config, model, context)).result()
+        except UserError:
+            self._end_loop()
+            raise
         except Exception as error:  # of whatever kind: vLLM's checks, its processes, the driver
             self._end_loop()
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise UserError(
                 f"vLLM does not start with {model} ({reason}); what it printed above says more"
             ) from None
+        self._processes = set(multiprocessing.active_children()) - before
         atexit.register(self.close)
 
     def close(self) -> None:
@@ -174,6 +196,8 @@ class _Running:
         if self._loop.is_running():
             self._call(self._shut_down()).result()
             self._end_loop()
+            for process in self._processes:
+                process.join(END_SECONDS)
 
     async def ask(self, prompt: list[int], params: Any, lora: Any) -> Any:
         """vLLM's last word on one prompt."""
@@ -233,7 +257,8 @@ def _environment(config: VllmConfig) -> None:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
 
 
-async def _load(config: VllmConfig, model: Path, context: int) -> Any:
+async def _load(config: VllmConfig, model: Path, context: int) -> tuple[Any, bool]:
+    """vLLM, and whether it runs on the CPU."""
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -241,7 +266,7 @@ async def _load(config: VllmConfig, model: Path, context: int) -> Any:
     cpu = current_platform.is_cpu()
     if cpu and config.batch_invariant:
         raise UserError("engine.batch_invariant needs a GPU; set it to false")
-    return AsyncLLM.from_engine_args(
+    vllm = AsyncLLM.from_engine_args(
         AsyncEngineArgs(
             model=str(model),
             tokenizer=str(model),
@@ -263,6 +288,7 @@ async def _load(config: VllmConfig, model: Path, context: int) -> Any:
             disable_log_stats=True,
         )
     )
+    return vllm, cpu
 
 
 def _dtype(config: VllmConfig, cpu: bool) -> str:

@@ -5,8 +5,10 @@ Runs in the environment that has vLLM: make test-vllm.
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,12 +20,14 @@ from dgr.engines import OpenAIConfig, VllmConfig, load_engine
 from dgr.engines.base import Engine, Request, Sampling
 from dgr.errors import UserError
 from tests.engines.conftest import chain_model, nano_adapter
-from tests.engines.contract.contract import Contract, Make, reference
+from tests.engines.contract.contract import Contract, Make, questions, reference
 from tests.engines.models import NANO
 from tests.s3 import free_port
-from tests.servers import healthy, wait_until
+from tests.servers import healthy
 
 pytest.importorskip("vllm")
+
+START_SECONDS = 600
 
 __all__ = ["chain_model", "nano_adapter", "reference"]
 
@@ -90,13 +94,19 @@ def vllm_serve(model: Path, adapter: Path, log: Path) -> Iterator[str]:
         command += ["--enable-lora", "--lora-modules", f"tuned={adapter}"]
     own = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     with log.open("wb") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | own)
+        server = subprocess.Popen(
+            command, stdout=output, stderr=output, env=os.environ | own, start_new_session=True
+        )
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: healthy(url), server, f"vllm serve (see {log})")
+        end = time.monotonic() + START_SECONDS
+        while not healthy(url):
+            assert server.poll() is None and time.monotonic() < end, f"it did not start: see {log}"
+            time.sleep(0.5)
         yield f"{url}/v1"
     finally:
-        server.terminate()
+        # While it starts, it takes no notice of SIGTERM; its processes end with their group.
+        os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 
@@ -125,6 +135,21 @@ class TestServe(Contract):
                 return made[model]
 
             yield load
+
+    def test_adapters_beside_the_model(
+        self, make: Make, reference: Make, nano_adapter: Path
+    ) -> None:
+        """In calls apart: in one batch, vLLM on the CPU gives a row the adapter of another."""
+        sampling = Sampling(temperature=0, max_new_tokens=24)
+        said = []
+        for adapter in (None, nano_adapter, None):
+            asked = [
+                Request(f"r{i}", question, adapter=adapter)
+                for i, question in enumerate(questions(3))
+            ]
+            said.append(self.run(make(NANO), asked, sampling))
+            assert said[-1] == self.run(reference(NANO), asked, sampling)
+        assert said[0] == said[2] != said[1]
 
     def test_scores_of_the_server(self, make: Make, reference: Make, chain_model: Path) -> None:
         """The chain's model, which the server holds without adapters."""
