@@ -196,6 +196,7 @@ class _Running:
         if self._loop.is_running():
             self._call(self._shut_down()).result()
             self._end_loop()
+            self._vllm = None  # its finaliser fails in a process that ends
             for process in self._processes:
                 process.join(END_SECONDS)
 
