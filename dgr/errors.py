@@ -12,8 +12,9 @@ class UserError(Exception):
 class MissingExtra(UserError):
     """An optional dependency is not installed."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; install it with: pip install 'dgr[{extra}]'")
+    def __init__(self, package: str, extra: str, more: str = "") -> None:
+        hint = f"pip install 'dgr[{extra}]' {more}".rstrip()
+        super().__init__(f"{package} is not installed; install it with: {hint}")
 
 
 class Interrupted(BaseException):

@@ -60,6 +60,12 @@ class StepSettings(Settings):
     """What else the step needs."""
 
 
+class _Engine(Settings):
+    """An engine of any kind."""
+
+    engine: EngineConfig
+
+
 class Artifact(Protocol):
     """What this module knows of a KFP artifact."""
 
@@ -141,7 +147,7 @@ class Component(Reader):
 
     @property
     def engine(self) -> EngineConfig:
-        return parse_settings(EngineConfig, self.settings.engine, "engine")
+        return parse_settings(_Engine, {"engine": self.settings.engine}, self.name).engine
 
     @property
     def model(self) -> Path:

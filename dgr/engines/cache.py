@@ -41,6 +41,20 @@ class GrowingLayer(DynamicLayer):
         self._room = (keys[indices], values[indices])
         self._look()
 
+    def join(self, other: "GrowingLayer", used: tuple[int, int]) -> None:
+        """Put the rows of another layer below these; of each the last `used` tokens are kept."""
+        end, rows = max(used), self._room[0].shape[0]
+        rooms = []
+        for mine, its in zip(self._room, other._room, strict=True):
+            shape = (rows + its.shape[0], mine.shape[1], end + FIRST_ROOM, mine.shape[3])
+            # Zeros: padding is masked, but what is no number would come through.
+            room = mine.new_zeros(shape)
+            room[:rows, :, end - used[0] : end] = mine[:, :, self._used - used[0] : self._used]
+            room[rows:, :, end - used[1] : end] = its[:, :, other._used - used[1] : other._used]
+            rooms.append(room)
+        self._room, self._used = (rooms[0], rooms[1]), end
+        self._look()
+
     def _look(self) -> tuple[torch.Tensor, torch.Tensor]:
         keys, values = (room[:, :, : self._used] for room in self._room)
         self.keys, self.values = keys, values
@@ -63,3 +77,14 @@ def new_cache(config: Any) -> Any:
         for layer in cache.layers
     ]
     return cache
+
+
+def joinable(cache: Any) -> bool:
+    """Whether `join` can work on such a cache."""
+    return all(type(layer) is GrowingLayer for layer in cache.layers)
+
+
+def join(cache: Any, other: Any, used: tuple[int, int]) -> None:
+    """Add the rows of another cache; `used` are the tokens of both that are no mere padding."""
+    for layer, more in zip(cache.layers, other.layers, strict=True):
+        layer.join(more, used)

@@ -1,4 +1,4 @@
-"""The transformers engine: batches sorted by length, finished rows leave, seeds a request.
+"""The transformers engine: full batches, finished rows leave and others follow, seeds a request.
 
 Generation is one loop over the stock model and its key-value cache. A request's random numbers
 come from a generator of its own, and a token is chosen by inverting the cumulative distribution
@@ -6,99 +6,63 @@ at one of them, so what is sampled does not depend on the batch (but for roundin
 of other shapes may differ in the last bit).
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from dgr.engines.base import Completion, Request, Sampling, Score, ScoreRequest
-from dgr.engines.cache import new_cache
-from dgr.engines.config import EngineConfig
-from dgr.engines.memory import keep_freed_memory
-from dgr.engines.prompts import encode
+from dgr.engines.adapters import check_adapter
+from dgr.engines.base import Completion, Divergence, Request, Sampling, Score, ScoreRequest
+from dgr.engines.batch import Batch, Row
+from dgr.engines.config import TransformersConfig
+from dgr.engines.memory import is_out_of_memory, keep_freed_memory
 from dgr.engines.sampling import choose
+from dgr.engines.turns import Text, Turns
 from dgr.errors import UserError
-from dgr.records import Finish
-from dgr.thinking import load_chat
 
 COMPACT_BELOW = 0.75
-"""Finished rows leave the batch once fewer than this share of its rows is running."""
+"""Finished rows leave the batch, and waiting ones follow, once fewer than this share runs."""
+WINDOW = 16
+"""Batches of requests that are taken in and sorted by length at a time."""
 LOGIT_BYTES = 1 << 29
 """Most memory that the float32 logits of one scoring batch may take."""
-TAIL = 16
-"""Tokens in which a closing tag that is not one token is looked for."""
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """KL(other || this model) in nats at each token of a completion."""
-
-    key: str
-    trace: Sequence[float]
-    answer: Sequence[float]
-
-
-@dataclass
-class _Row:
-    """A request that is being generated."""
-
-    request: Request
-    prompt: list[int]
-    uniforms: np.ndarray[Any, np.dtype[np.float64]]
-    limit: int
-    ids: list[int] = field(default_factory=list)
-    finish: Finish | None = None
-
-
-@dataclass(frozen=True)
-class _Text:
-    """A completion to score, as token ids."""
-
-    key: str
-    prompt: list[int]
-    trace: list[int]
-    answer: list[int]
-
-    @property
-    def ids(self) -> list[int]:
-        return self.prompt + self.trace + self.answer
 
 
 class TransformersEngine:
     """Generates and scores with a model from a local folder, on the CPU or one GPU."""
 
-    def __init__(self, config: EngineConfig, model: Path) -> None:
+    def __init__(self, config: TransformersConfig, model: Path) -> None:
         keep_freed_memory()
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.config = config
-        self.chat = load_chat(model, config.thinking)
+        self.turns = Turns(model, config.thinking, config.max_context)
+        self.chat, self.context_length = self.turns.chat, self.turns.context_length
         self.device = _device(config)
         self.model = self._load(model)
-        own = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        limits = [limit for limit in (own, config.max_context) if limit]
-        self.context_length: int = min(limits) if limits else 1 << 30
-        self._stops = self.chat.stop_ids | _eos_ids(self.model)
+        self._rows, self._tokens = config.batch_size, config.batch_tokens
+        """Sizes of batches; halved where memory does not do."""
+        self._adapters: dict[Path, str] = {}
 
     def fits(self, request: Request, max_new_tokens: int) -> bool:
         """Whether prompt and generation fit the context."""
-        return len(self._prompt(request)) + max_new_tokens <= self.context_length
-
-    def _prompt(self, request: Request) -> list[int]:
-        if request.prompt is not None:
-            return encode(self.chat.tokenizer, request.prompt)
-        return self.chat.prompt_ids(request.question, request.trace)
+        return self.turns.fits(request, max_new_tokens)
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
         """Completions in the order in which they finish; `UserError` for one that cannot fit."""
-        rows = [self._row(request, sampling.max_new_tokens) for request in requests]
-        rows.sort(key=lambda row: len(row.prompt))
-        for start in range(0, len(rows), self.config.batch_size):
-            batch = rows[start : start + self.config.batch_size]
-            yield from map(self._completion, self._run(batch, sampling))
+        source, limit = iter(requests), sampling.max_new_tokens
+        while window := list(islice(source, WINDOW * self.config.batch_size)):
+            rows = [Row(one, self.turns.prompt(one, limit), limit) for one in window]
+            rows.sort(key=lambda row: (str(row.request.adapter or ""), row.length))
+            for adapter, group in groupby(rows, key=lambda row: row.request.adapter):
+                with self._adapted(adapter):
+                    for row in self._run(deque(group), sampling):
+                        assert row.finish is not None
+                        yield self.turns.completion(row.request, row.ids, row.finish)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
         """Log probabilities of the completion tokens, in nats."""
@@ -123,125 +87,116 @@ class TransformersEngine:
     def _load(self, folder: Path) -> Any:
         return _load_model(folder, _dtype(self.config, self.device)).to(self.device).eval()
 
-    def _row(self, request: Request, max_new_tokens: int) -> _Row:
-        prompt = self._prompt(request)
-        if len(prompt) + max_new_tokens > self.context_length:
-            raise UserError(
-                f"request {request.key}: {len(prompt):,} prompt tokens and {max_new_tokens:,} "
-                f"new ones exceed the context of {self.context_length:,}; "
-                "lower max_new_tokens or leave the row out"
-            )
-        rng = np.random.Generator(np.random.Philox(request.seed))
-        return _Row(request, prompt, rng.random(max_new_tokens), max_new_tokens)
+    @contextmanager
+    def _adapted(self, adapter: Path | None) -> Iterator[None]:
+        """The model with a LoRA adapter on it, for the while."""
+        if adapter is None:
+            yield
+            return
+        if adapter not in self._adapters:
+            check_adapter(adapter)
+            name = f"adapter{len(self._adapters)}"
+            self.model.load_adapter(str(adapter.resolve()), adapter_name=name)
+            self._adapters[adapter] = name
+        self.model.set_adapter(self._adapters[adapter])
+        self.model.enable_adapters()
+        try:
+            yield
+        finally:
+            self.model.disable_adapters()
 
     @torch.inference_mode()
-    def _run(self, rows: list[_Row], sampling: Sampling) -> Iterator[_Row]:
-        """Generate a batch; its rows come out as they finish."""
-        width = max(len(row.prompt) for row in rows)
-        ids = torch.tensor(
-            [[0] * (width - len(row.prompt)) + row.prompt for row in rows], device=self.device
-        )
-        lengths = torch.tensor([len(row.prompt) for row in rows], device=self.device)
-        room = torch.arange(width + sampling.max_new_tokens, device=self.device)
-        mask = (room[None, :] >= width - lengths[:, None]).long()
-        positions = (mask[:, :width].cumsum(-1) - 1).clamp(min=0)
-        cache = new_cache(self.model.config)
-        for step in range(sampling.max_new_tokens):
-            logits = self.model(
-                input_ids=ids,
-                attention_mask=mask[:, : width + step],
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
-            uniforms = torch.tensor([row.uniforms[step] for row in rows], device=self.device)
-            tokens = choose(logits, uniforms, sampling)
-            yield from self._accept(rows, tokens.tolist())
-            running = [place for place, row in enumerate(rows) if row.finish is None]
-            if not running:
-                return
-            ids, positions = tokens[:, None], positions[:, -1:] + 1
-            if len(running) < COMPACT_BELOW * len(rows):
-                keep = torch.tensor(running, device=self.device)
-                rows = [rows[place] for place in running]
-                ids, positions, mask = ids[keep], positions[keep], mask[keep]
-                cache.batch_select_indices(keep)
+    def _run(self, waiting: deque[Row], sampling: Sampling) -> Iterator[Row]:
+        """Generate all rows, as many at a time as the batch holds; they come as they finish."""
+        batch: Batch | None = None
+        started: list[Row] = []
+        while batch is not None or waiting:
+            try:
+                if batch is None:
+                    started = self._take(waiting, self._rows)
+                    batch = Batch(self.model, started, self.device)
+                yield from self._step(batch, sampling)
+                if batch.running < COMPACT_BELOW * len(batch.rows):
+                    batch = batch.without_finished()
+                if batch is not None and waiting and self._has_room(batch):
+                    more = self._take(waiting, self._rows - batch.running)
+                    started = batch.rows + more
+                    new = Batch(self.model, more, self.device)
+                    yield from self._step(new, sampling)
+                    batch.take_in(new)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                self._rows = _halved(self._rows, error)
+                batch = None
+            if batch is None:
+                # What those that run have said so far is part of their prompts now.
+                waiting.extendleft(row for row in reversed(started) if row.finish is None)
+                started = []
 
-    def _accept(self, rows: list[_Row], tokens: list[int]) -> Iterator[_Row]:
-        """Append a token to each running row; those that it finishes come out."""
-        for row, token in zip(rows, tokens, strict=True):
-            if row.finish is None:
-                row.ids.append(token)
-                row.finish = self._finish(row)
-                if row.finish is not None:
-                    yield row
+    @staticmethod
+    def _take(waiting: deque[Row], count: int) -> list[Row]:
+        return [waiting.popleft() for _ in range(min(count, len(waiting)))]
 
-    def _finish(self, row: _Row) -> Finish | None:
-        token = row.ids[-1]
-        if token in self._stops:
-            return Finish.STOP
-        if row.request.until == "trace" and row.request.trace is None and self._closes(row.ids):
-            return Finish.STOP
-        return Finish.LENGTH if len(row.ids) == row.limit else None
+    def _has_room(self, batch: Batch) -> bool:
+        return batch.can_grow and batch.running < COMPACT_BELOW * self._rows
 
-    def _closes(self, ids: list[int]) -> bool:
-        """Whether the last token ended the thinking block."""
-        if self.chat.close_id is not None:
-            return ids[-1] == self.chat.close_id
-        return self.chat.thinking.close_tag in self.chat.decode(ids[-TAIL:])
-
-    def _completion(self, row: _Row) -> Completion:
-        assert row.finish is not None
-        if row.request.prompt is not None:
-            ended = row.ids[-1] in self._stops
-            trace, answer, closed = "", self.chat.decode(row.ids[:-1] if ended else row.ids), True
-        elif row.request.trace is None:
-            parsed = self.chat.parse(row.ids)
-            trace, answer, closed = parsed.trace, parsed.answer, parsed.closed
-        else:
-            trace, answer, closed = row.request.trace, self.chat.decode(row.ids).strip(), True
-        return Completion(row.request.key, trace, answer, closed, row.finish, len(row.ids))
+    def _step(self, batch: Batch, sampling: Sampling) -> Iterator[Row]:
+        """A token for each running row; those that it finishes come out."""
+        tokens = choose(batch.next_logits(), batch.uniforms(), sampling)
+        for row, token in batch.advance(tokens):
+            row.ids.append(token)
+            row.finish = self.turns.finish(row.request, row.ids, row.limit)
+            if row.finish is not None:
+                yield row
 
     @torch.inference_mode()
     def _forward(
         self, models: Sequence[Any], requests: Iterable[ScoreRequest]
-    ) -> Iterator[tuple[_Text, list[torch.Tensor]]]:
+    ) -> Iterator[tuple[Text, list[torch.Tensor]]]:
         """Each text with every model's float32 logits at its completion, [tokens, vocabulary]."""
-        texts = sorted(map(self._text, requests), key=lambda text: len(text.ids))
-        for batch in self._score_batches(texts):
-            width = len(batch[-1].ids)
-            ids = torch.tensor(
-                [text.ids + [0] * (width - len(text.ids)) for text in batch], device=self.device
-            )
-            # Right padding: causal attention never sees it, so no mask is needed.
-            logits = [model(input_ids=ids, use_cache=False).logits for model in models]
+        waiting = deque(sorted(map(self.turns.text, requests), key=lambda text: len(text.ids)))
+        while waiting:
+            batch = self._neighbours(waiting)
+            try:
+                logits = self._logits(models, batch)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                padded = len(batch) * len(batch[-1].ids)
+                self._tokens = _halved(padded if len(batch) > 1 else 1, error)
+                waiting.extendleft(reversed(batch))
+                continue
             for place, text in enumerate(batch):
                 span = slice(len(text.prompt) - 1, len(text.ids) - 1)
                 yield text, [found[place, span].float() for found in logits]
 
-    def _text(self, request: ScoreRequest) -> _Text:
-        trace, answer = self.chat.completion_parts(request.trace, request.answer)
-        text = _Text(request.key, self.chat.prompt_ids(request.question), trace, answer)
-        if len(text.ids) > self.context_length:
-            raise UserError(
-                f"row {request.key} has {len(text.ids):,} tokens and the context of the model is "
-                f"{self.context_length:,}; leave the row out"
-            )
-        return text
+    def _logits(self, models: Sequence[Any], batch: Sequence[Text]) -> list[torch.Tensor]:
+        width = len(batch[-1].ids)
+        ids = torch.tensor(
+            [text.ids + [0] * (width - len(text.ids)) for text in batch], device=self.device
+        )
+        # Right padding: causal attention never sees it, so no mask is needed.
+        return [model(input_ids=ids, use_cache=False).logits for model in models]
 
-    def _score_batches(self, texts: list[_Text]) -> Iterator[list[_Text]]:
-        """Neighbours in length, as many as the budget of padded tokens allows."""
+    def _neighbours(self, texts: deque[Text]) -> list[Text]:
+        """The next ones, as many as the budget of padded tokens allows."""
         vocabulary = self.model.config.get_text_config().vocab_size
-        budget = max(1, min(self.config.batch_tokens, LOGIT_BYTES // (4 * vocabulary)))
-        batch: list[_Text] = []
-        for text in texts:
-            if batch and (len(batch) + 1) * len(text.ids) > budget:
-                yield batch
-                batch = []
-            batch.append(text)
-        if batch:
-            yield batch
+        budget = max(1, min(self._tokens, LOGIT_BYTES // (4 * vocabulary)))
+        batch = [texts.popleft()]
+        while texts and (len(batch) + 1) * len(texts[0].ids) <= budget:
+            batch.append(texts.popleft())
+        return batch
+
+
+def _halved(size: int, error: Exception) -> int:
+    """Half of what memory did not do for; any other error, and no more to halve, is raised."""
+    if not is_out_of_memory(error):
+        raise error
+    if size == 1:
+        raise UserError(
+            "the memory does not do for a single completion; lower max_new_tokens or "
+            "engine.max_context, or take a machine or a GPU with more"
+        ) from None
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return size // 2
 
 
 def _load_model(folder: Path, dtype: torch.dtype) -> Any:
@@ -264,22 +219,15 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
         raise UserError(f"the model in {folder} cannot be loaded: {reason}") from None
 
 
-def _device(config: EngineConfig) -> torch.device:
+def _device(config: TransformersConfig) -> torch.device:
     found = torch.cuda.is_available()
     if config.device == "cuda" and not found:
         raise UserError("engine.device is cuda but no GPU is found; set it to auto or cpu")
     return torch.device("cuda" if found and config.device != "cpu" else "cpu")
 
 
-def _dtype(config: EngineConfig, device: torch.device) -> torch.dtype:
+def _dtype(config: TransformersConfig, device: torch.device) -> torch.dtype:
     if config.dtype != "auto":
         found: torch.dtype = getattr(torch, config.dtype)
         return found
     return torch.bfloat16 if device.type == "cuda" else torch.float32
-
-
-def _eos_ids(model: Any) -> frozenset[int]:
-    eos = model.generation_config.eos_token_id
-    if eos is None:
-        return frozenset()
-    return frozenset(eos if isinstance(eos, list) else [eos])

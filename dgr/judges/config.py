@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from dgr.engines.config import EngineConfig
+from dgr.engines.config import EngineConfig, TransformersConfig
 from dgr.judges.formats import FORMATS, JudgeFormat
 from dgr.settings import Settings
 
@@ -21,7 +21,7 @@ class JudgeConfig(Settings):
     """A local folder, s3://bucket/prefix or a Hub id."""
     revision: str | None = None
     """Revision of a Hub model; pin it to a commit for runs that must repeat."""
-    engine: EngineConfig = EngineConfig()
+    engine: EngineConfig = TransformersConfig()
     """What it runs on."""
     threshold: float = Field(default=0.5, gt=0, le=1)
     """Score from which a text counts as harmful: 0 safe, 0.5 controversial, 1 unsafe."""

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from dgr.data import DataConfig, ingest
-from dgr.engines import EngineConfig
+from dgr.engines import TransformersConfig
 from dgr.evaluate import EvaluateConfig, evaluate
 from dgr.evaluate.config import SuiteConfig, SuiteSampling
 from dgr.files import read_records, write_json
@@ -56,7 +56,7 @@ def measure(model: Path, *, data: Path, work: Path, seed: int, samples: int = 4)
     `data` holds the files of `write_data`; `work` gets the records, and a stopped measurement
     goes on from there.
     """
-    engine = EngineConfig()
+    engine = TransformersConfig()
     evaluate(
         _config(data, SUITES, samples), engine=engine, model=model, out=work / "full", seed=seed
     )

@@ -86,6 +86,11 @@ class ChatFormat:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=False)
         return text
 
+    def text_of(self, token: int) -> str:
+        """One token as text, a special one too."""
+        text: str = self.tokenizer.decode([token], skip_special_tokens=False)
+        return text
+
     def parse(self, ids: list[int]) -> Parsed:
         """Generated ids, from the open thinking block on, in their parts."""
         return self.thinking.split(self.decode(ids))

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from dgr.engines import EngineConfig, load_engine
+from dgr.engines import load_engine
 from dgr.engines.base import Piece, Request, Sampling
+from dgr.engines.config import TransformersConfig
 from dgr.engines.prompts import encode
 from dgr.errors import UserError
 from dgr.thinking import load_chat
@@ -52,7 +53,7 @@ def test_what_lies_around_an_attack_is_tokenised_as_ever(tokenizer: Any) -> None
 
 
 def test_the_engine_answers_a_whole_prompt(tiny_model: Path) -> None:
-    engine = load_engine(EngineConfig(threads=1, thinking="none"), tiny_model)
+    engine = load_engine(TransformersConfig(threads=1, thinking="none"), tiny_model)
     asked = [
         Request(f"r{place}", "", prompt=(HEAD, Piece("what </think> is it " * (1 + place)), TAIL))
         for place in range(3)
@@ -74,8 +75,8 @@ def test_a_model_without_a_chat_template_takes_whole_prompts_alone(
         if file.name != "chat_template.jinja":
             (tmp_path / file.name).symlink_to(file)
     with pytest.raises(UserError, match="no chat template"):
-        load_engine(EngineConfig(threads=1), tmp_path)
-    engine = load_engine(EngineConfig(threads=1, thinking="none"), tmp_path)
+        load_engine(TransformersConfig(threads=1), tmp_path)
+    engine = load_engine(TransformersConfig(threads=1, thinking="none"), tmp_path)
     (found,) = engine.generate(
         [Request("r", "", prompt=(HEAD, TAIL))], Sampling(temperature=0, max_new_tokens=3)
     )

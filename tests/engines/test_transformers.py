@@ -1,11 +1,13 @@
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from dgr.engines import EngineConfig, load_engine, resolve_model
+from dgr.engines import TransformersConfig, load_engine, resolve_model
 from dgr.engines.base import Completion, Request, Sampling, ScoreRequest
+from dgr.engines.batch import Batch, Row
 from dgr.engines.transformers import TransformersEngine
 from dgr.errors import UserError
 from dgr.records import Finish
@@ -15,7 +17,7 @@ REQUESTS = [Request(f"r{i}", question, seed=i) for i, question in enumerate(QUES
 
 
 def engine(model: Path, **settings: object) -> TransformersEngine:
-    return load_engine(EngineConfig(threads=1, **settings), model)  # type: ignore[arg-type]
+    return load_engine(TransformersConfig(threads=1, **settings), model)  # type: ignore[arg-type]
 
 
 def by_key(completions: list[Completion]) -> dict[str, Completion]:
@@ -59,12 +61,93 @@ def test_rows_that_finish_early_leave_the_others_unchanged(tiny_model: Path) -> 
     loaded = engine(tiny_model, batch_size=8)
     requests = [Request(f"r{i}", "think about " * (1 + i % 4), seed=i) for i in range(8)]
     sampling = Sampling(temperature=1.0, top_p=1.0, max_new_tokens=60)
-    loaded._stops |= set(range(40, 60))
+    loaded.turns.stops |= set(range(40, 60))
     together = by_key(list(loaded.generate(requests, sampling)))
     lengths = {completion.tokens for completion in together.values()}
     assert len(lengths) > 3
     for asked in requests:
         assert list(loaded.generate([asked], sampling)) == [together[asked.key]]
+
+
+def test_waiting_rows_take_the_places_of_finished_ones(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = engine(tiny_model, batch_size=4)
+    requests = [Request(f"r{i}", "think about " * (1 + i % 5), seed=i) for i in range(14)]
+    sampling = Sampling(temperature=1.0, top_p=1.0, max_new_tokens=60)
+    loaded.turns.stops |= set(range(40, 60))
+    apart = by_key([found for one in requests for found in loaded.generate([one], sampling)])
+    sizes: list[int] = []
+    step = loaded._step
+
+    def watched(batch: Batch, sampling: Sampling) -> Iterator[Row]:
+        sizes.append(len(batch.rows))
+        return step(batch, sampling)
+
+    monkeypatch.setattr(loaded, "_step", watched)
+    assert by_key(list(loaded.generate(requests, sampling))) == apart
+    assert max(sizes) == 4
+    # Without places taken anew, four batches would each run as long as their longest row.
+    tokens = [completion.tokens for completion in apart.values()]
+    assert len(sizes) < sum(max(tokens[i : i + 4]) for i in range(0, 14, 4))
+
+
+@pytest.mark.parametrize("message", ["", "DefaultCPUAllocator: can't allocate memory"])
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    """As on a GPU, and as on the CPU: what was generated before it happened is kept."""
+    loaded = engine(tiny_model, batch_size=8)
+    requests = [Request(f"r{i}", "think about " * (1 + i % 4), seed=i) for i in range(8)]
+    scored = [ScoreRequest(f"s{i}", "why?", "think " * i, "no") for i in range(8)]
+    sampling = Sampling(temperature=1.0, top_p=1.0, max_new_tokens=20)
+    expected = by_key(list(loaded.generate(requests, sampling)))
+    scores = {score.key: score for score in loaded.score(scored)}
+    calls: list[tuple[int, int]] = []
+    forward = loaded.model.forward
+
+    def small(*, input_ids: torch.Tensor, **others: object) -> object:
+        calls.append((input_ids.shape[0], input_ids.shape[1]))
+        if input_ids.shape[0] > 2 and len(calls) > 5:
+            raise RuntimeError(message) if message else torch.OutOfMemoryError
+        return forward(input_ids=input_ids, **others)
+
+    monkeypatch.setattr(loaded.model, "forward", small)
+    assert by_key(list(loaded.generate(requests, sampling))) == expected
+    assert [rows for rows, _ in calls if rows > 2][-2:] == [8, 4]
+    # Five tokens were there, and become part of the prompt.
+    assert sum(tokens > 1 for _, tokens in calls) < 12
+    found = {score.key: score for score in loaded.score(scored)}
+    for key, score in scores.items():
+        assert [*found[key].trace, *found[key].answer] == pytest.approx(
+            [*score.trace, *score.answer], abs=1e-4
+        )
+
+
+def test_memory_that_does_not_do_for_one(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = engine(tiny_model)
+
+    def full(**_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(loaded.model, "forward", full)
+    with pytest.raises(UserError, match="memory does not do for a single completion"):
+        list(loaded.generate(REQUESTS, Sampling(max_new_tokens=5)))
+    with pytest.raises(UserError, match="memory does not do for a single completion"):
+        list(loaded.score([ScoreRequest("a", "what?", "think", "answer")]))
+
+
+def test_another_error_of_the_model_is_not_taken_for_one_of_memory(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = engine(tiny_model)
+
+    def broken(**_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(loaded.model, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        list(loaded.generate(REQUESTS, Sampling(max_new_tokens=5)))
 
 
 def test_trace_requests_end_where_the_block_closes(tiny_model: Path) -> None:
@@ -87,7 +170,7 @@ def test_trace_requests_end_where_the_block_closes(tiny_model: Path) -> None:
 
 def test_cut_generation_says_so(tiny_model: Path) -> None:
     loaded = engine(tiny_model)
-    loaded._stops = frozenset()
+    loaded.turns.stops = frozenset()
     for completion in loaded.generate(REQUESTS, Sampling(max_new_tokens=5)):
         assert completion.finish is Finish.LENGTH
         assert completion.tokens == 5

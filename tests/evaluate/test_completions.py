@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from dgr.engines import EngineConfig
 from dgr.engines.base import Completion, Request, Sampling
+from dgr.engines.config import TransformersConfig
 from dgr.evaluate import EvaluateConfig, evaluate
 from dgr.evaluate import step as evaluate_step
 from dgr.files import read_json, read_records
@@ -72,7 +72,9 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Labelled, dict[st
     config = EvaluateConfig.model_validate({"suites": list(suites(folder))})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate_step, "load_engine", lambda config, model: Recorded())
-        evaluate(config, engine=EngineConfig(), model=folder / "model", out=folder / "out", seed=0)
+        evaluate(
+            config, engine=TransformersConfig(), model=folder / "model", out=folder / "out", seed=0
+        )
     records = read_records(folder / "out" / "records.jsonl", EvalRecord)
     return {row.item: row for row in records}, read_json(folder / "out" / "summary.json")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dgr.engines import EngineConfig
 from dgr.engines.base import Completion, Request, Sampling
+from dgr.engines.config import TransformersConfig
 from dgr.errors import UserError
 from dgr.evaluate import EvaluateConfig, evaluate, judging
 from dgr.evaluate import step as evaluate_step
@@ -98,13 +98,13 @@ class Bench:
         guard = guard or Guard()
         guard.die_after = die[1]
 
-        def target(config: EngineConfig, model: Path) -> ScriptedEngine:
+        def target(config: TransformersConfig, model: Path) -> ScriptedEngine:
             engine = Target()
             engine.die_after = die[0]
             engine.requests = Counted(self)
             return engine
 
-        def judge(config: EngineConfig, model: Path) -> ScriptedEngine:
+        def judge(config: TransformersConfig, model: Path) -> ScriptedEngine:
             assert config.thinking == "none"
             self.loads += 1
             assert self.released == self.loads
@@ -118,7 +118,7 @@ class Bench:
         self.monkeypatch.setattr(judging, "load_engine", judge)
         settings = parse_settings(EvaluateConfig, config, "c.yaml")
         try:
-            evaluate(settings, engine=EngineConfig(), model=self.model, out=out, seed=0)
+            evaluate(settings, engine=TransformersConfig(), model=self.model, out=out, seed=0)
         finally:
             self.judged += len(guard.requests)
         return list(read_records(out / "records.jsonl", EvalRecord))
@@ -297,7 +297,7 @@ def test_a_real_tiny_model_judges_a_real_tiny_model(
     value = {"suites": [suite | {"judges": names, "limit": 2}], "judges": judges}
     config = EvaluateConfig.model_validate(value)
     out = tmp_path / "out"
-    evaluate(config, engine=EngineConfig(threads=1), model=tiny_model, out=out, seed=4)
+    evaluate(config, engine=TransformersConfig(threads=1), model=tiny_model, out=out, seed=4)
     records = list(read_records(out / "records.jsonl", EvalRecord))
     assert [verdict.judge for verdict in records[0].verdicts] == [n for n in names for _ in "ab"]
     reasons = {verdict.reason for row in records for verdict in row.verdicts}

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dgr.engines import EngineConfig
+from dgr.engines import TransformersConfig
 from dgr.evaluate import EvaluateConfig, evaluate
 from dgr.files import read_json, read_records
 from dgr.records import EvalRecord
@@ -28,7 +28,7 @@ def test_a_random_model_is_evaluated_and_repeats_itself(tiny_model: Path, tmp_pa
         }
     config = EvaluateConfig.model_validate({"suites": suites})
     for name in ("one", "two"):
-        evaluate(config, engine=EngineConfig(), model=tiny_model, out=tmp_path / name, seed=4)
+        evaluate(config, engine=TransformersConfig(), model=tiny_model, out=tmp_path / name, seed=4)
     records = list(read_records(tmp_path / "one" / "records.jsonl", EvalRecord))
     assert len(records) == 8
     assert all(1 <= row.tokens <= 8 for row in records)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dgr.engines import EngineConfig
+from dgr.engines import TransformersConfig
 from dgr.engines.base import Completion, Request, Sampling
 from dgr.errors import UserError
 from dgr.evaluate import EvaluateConfig, evaluate
@@ -87,7 +87,7 @@ def run(
     monkeypatch.setattr(evaluate_step, "load_engine", lambda config, model: engine)
     value, model = setting
     config = EvaluateConfig.model_validate(value)
-    evaluate(config, engine=EngineConfig(), model=model, out=out, seed=seed)
+    evaluate(config, engine=TransformersConfig(), model=model, out=out, seed=seed)
     return list(read_records(out / "records.jsonl", EvalRecord))
 
 

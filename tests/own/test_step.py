@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dgr.engines import EngineConfig
+from dgr.engines import TransformersConfig
 from dgr.engines.base import Request
 from dgr.errors import UserError
 from dgr.files import read_json, read_records
@@ -72,7 +72,7 @@ class Setting:
         install(self.monkeypatch, own_step, engine)
         sample_own(
             OwnConfig.model_validate({"max_new_tokens": 40} | config),
-            engine=EngineConfig(),
+            engine=TransformersConfig(),
             model=self.model,
             data=ingested(self.folder / "data", samples),
             out=self.folder / out,
@@ -354,7 +354,7 @@ def test_a_real_engine_and_a_random_model(tmp_path: Path, tiny_model: Path) -> N
     for name in ("one", "two"):
         sample_own(
             config,
-            engine=EngineConfig(),
+            engine=TransformersConfig(),
             model=tiny_model,
             data=data,
             out=tmp_path / name,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dgr.engines import EngineConfig
+from dgr.engines import TransformersConfig
 from dgr.engines.base import Completion, Request
 from dgr.errors import UserError
 from dgr.files import read_json, read_records
@@ -64,7 +64,7 @@ class Setting:
         install(self.monkeypatch, refine_step, engine)
         refine(
             RefineConfig.model_validate({"max_new_tokens": 40} | config),
-            engine=EngineConfig(),
+            engine=TransformersConfig(),
             model=self.model,
             data=ingested(self.folder / "data", samples),
             out=self.folder / out,
@@ -369,7 +369,7 @@ def test_data_that_was_tampered_with_is_refused(setting: Setting) -> None:
     with pytest.raises(UserError, match="was changed after it was written"):
         refine(
             RefineConfig(),
-            engine=EngineConfig(),
+            engine=TransformersConfig(),
             model=setting.model,
             data=data,
             out=setting.folder / "out",
@@ -385,7 +385,7 @@ def test_a_real_engine_and_a_random_model(tmp_path: Path, tiny_model: Path) -> N
     for name in ("one", "two"):
         refine(
             config,
-            engine=EngineConfig(),
+            engine=TransformersConfig(),
             model=tiny_model,
             data=data,
             out=tmp_path / name,

@@ -5,14 +5,14 @@ import shutil
 import pytest
 import torch
 
-from dgr.engines import EngineConfig
+from dgr.engines import TransformersConfig
 from dgr.errors import UserError
 from dgr.files import read_json, read_records
 from dgr.records import Finish
 from dgr.shift import DriftRow, ShiftConfig, measure_drift
 from tests.shift.helpers import folder, output
 
-ENGINE = EngineConfig(device="cpu", dtype="float32")
+ENGINE = TransformersConfig(device="cpu", dtype="float32")
 NO_ENCODER = ShiftConfig(embedding={"encoder": "none"})
 ITEMS = [output("two"), output("four", trace="It is said </think> here.")]
 

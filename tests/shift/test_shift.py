@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from dgr.engines import EngineConfig
+from dgr.engines import TransformersConfig
 from dgr.errors import UserError
 from dgr.files import read_json, read_records
 from dgr.records import Finish
 from dgr.shift import ShiftConfig, ShiftRow, measure_shift
 from tests.shift.helpers import HOSTILE, SAMPLES, folder, own, refined
 
-ENGINE = EngineConfig(device="cpu", dtype="float32")
+ENGINE = TransformersConfig(device="cpu", dtype="float32")
 NO_ENCODER = ShiftConfig(embedding={"encoder": "none"})
 
 
