@@ -193,7 +193,9 @@ class TransformersEngine:
             trace, answer, closed = parsed.trace, parsed.answer, parsed.closed
         else:
             trace, answer, closed = row.request.trace, self.chat.decode(row.ids).strip(), True
-        return Completion(row.request.key, trace, answer, closed, row.finish, len(row.ids))
+        return Completion(
+            row.request.key, trace, answer, closed, row.finish, len(row.ids), len(row.prompt)
+        )
 
     @torch.inference_mode()
     def _forward(

@@ -13,13 +13,14 @@ from dgr.engines.base import Completion, Engine, Request, Sampling
 from dgr.errors import UserError
 from dgr.evaluate.config import EvaluateConfig, SuiteConfig
 from dgr.evaluate.suites import read_suite
+from dgr.journal import Journal
 from dgr.judges import load_judge, load_scorer
 from dgr.judges.base import Stance
 from dgr.metrics import KINDS, levels, metrics
 from dgr.progress import Progress
 from dgr.records import EvalItem, EvalRecord, Finish
 from dgr.seeds import derive
-from dgr.steps import Journal, StepFolder
+from dgr.steps import StepFolder
 from dgr.storage import fetch_file
 
 Score = Callable[[EvalItem, Completion], dict[str, Any]]
@@ -118,6 +119,7 @@ def to_record(task: Task, completion: Completion) -> EvalRecord:
         answer=completion.answer,
         finish=completion.finish,
         tokens=completion.tokens,
+        prompt_tokens=completion.prompt_tokens,
         **task.score(task.item, completion),
     )
 

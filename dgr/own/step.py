@@ -9,6 +9,7 @@ from dgr.engines import EngineConfig, load_engine
 from dgr.engines.base import Completion, Engine, Request
 from dgr.errors import UserError
 from dgr.files import read_records
+from dgr.journal import Journal
 from dgr.judges import load_judge, load_scorer
 from dgr.own.config import OwnConfig
 from dgr.own.keeping import Keeping
@@ -17,7 +18,7 @@ from dgr.progress import Progress
 from dgr.records import Finish, OwnPurpose, OwnSample, Record, Sample
 from dgr.seeds import derive
 from dgr.stats import mean, proportion
-from dgr.steps import Journal, StepFolder, verify
+from dgr.steps import StepFolder, verify
 from dgr.storage import fetch_file
 
 TOO_LONG = "too-long"
@@ -120,6 +121,7 @@ class Sampler:
             answer=completion.answer,
             finish=completion.finish,
             tokens=completion.tokens,
+            prompt_tokens=completion.prompt_tokens,
             harmful=task.harmful,
             kept=problem is None,
             reason=problem or "",
