@@ -49,13 +49,3 @@ class Shard:
 def share(items: Iterable[ItemT], shard: Shard | None) -> Iterator[ItemT]:
     """The items that a step has to do."""
     return iter(items) if shard is None else shard.of(items)
-
-
-def interleaved(parts: list[Iterator[ItemT]]) -> Iterator[ItemT]:
-    """The items of all parts in their first order, for as long as there is one in turn."""
-    while True:
-        for part in parts:
-            try:
-                yield next(part)
-            except StopIteration:
-                return

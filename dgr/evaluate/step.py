@@ -1,7 +1,7 @@
 """The step: suites and a model in, one record a sampled completion out."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,19 @@ import numpy as np
 
 from dgr.engines import EngineConfig, load_engine
 from dgr.engines.base import Completion, Engine, Request, Sampling
+from dgr.engines.usage import Metered
 from dgr.errors import UserError
 from dgr.evaluate.config import EvaluateConfig, SuiteConfig
 from dgr.evaluate.suites import read_suite
 from dgr.journal import Journal
 from dgr.judges import load_judge, load_scorer
 from dgr.judges.base import Stance
+from dgr.merging import Union
 from dgr.metrics import KINDS, levels, metrics
 from dgr.progress import Progress
 from dgr.records import EvalItem, EvalRecord, Finish
 from dgr.seeds import derive
+from dgr.shards import Shard, share
 from dgr.steps import StepFolder
 from dgr.storage import fetch_file
 
@@ -39,42 +42,67 @@ class Task:
 
 
 def evaluate(
-    config: EvaluateConfig, *, engine: EngineConfig, model: Path, out: Path, seed: int
+    config: EvaluateConfig,
+    *,
+    engine: EngineConfig,
+    model: Path,
+    out: Path,
+    seed: int,
+    shard: Shard | None = None,
 ) -> None:
     """Sample and score every question of every suite with the model in folder `model`.
 
     Writes `records.jsonl` (EvalRecord: suites in config order, questions in file order, samples
-    in turn) and `summary.json` (see `summarise`). A stopped evaluation goes on where it was.
+    in turn) and `summary.json` (see `summarise`); with a `shard`, of its questions alone. A stopped
+    evaluation goes on where it was.
     Raises `UserError` for a bad suite file and for a question that does not fit the context.
     """
     inputs = {"model": model} | {
         f"suite/{suite.name}": fetch_file(suite.path) for suite in config.suites
     }
-    tasks = list(plan(config, seed))
-    with StepFolder(out, "evaluate", config, inputs=inputs, seed=seed, engine=engine) as step:
+    tasks = list(plan(config, seed, shard))
+    with StepFolder(
+        out, "evaluate", config, inputs=inputs, seed=seed, engine=engine, shard=shard
+    ) as step:
         if step.finished:
             return
         journal = step.journal("records.jsonl", EvalRecord, key=record_key)
         missing = [task for task in tasks if task.request.key not in journal]
+        cost: dict[str, float] = {}
         if missing:
-            sample(load_engine(engine, model), missing, journal)
+            metered = Metered(load_engine(engine, model))
+            sample(metered, missing, journal)
+            cost = metered.cost()
         records = [journal.rows[task.request.key] for task in tasks]
-        step.finish(summarise(records, seed), records={"records.jsonl": records})
+        step.finish(summarise(records, seed), {"records.jsonl": records}, cost)
 
 
-def plan(config: EvaluateConfig, seed: int) -> Iterable[Task]:
+def merge(parts: Sequence[Path], *, out: Path) -> None:
+    """Put the finished shards of one evaluation together in `out`, as if it had been done at once.
+
+    Raises `UserError` when one is missing, there twice, or of other suites, model, config or code.
+    """
+    union = Union(parts, "evaluate")
+    with StepFolder.of(out, union.identity) as step:
+        if not step.finished:
+            records = list(union.rows(EvalRecord, lambda row: (row.suite, row.item)))
+            summary = summarise(records, union.identity["seed"])
+            step.finish(summary, {"records.jsonl": records}, union.cost())
+
+
+def plan(config: EvaluateConfig, seed: int, shard: Shard | None = None) -> Iterable[Task]:
     """Every completion to sample, in the order of the records."""
-    for suite in config.suites:
-        score = scoring(suite)
-        for item in read_suite(suite):
-            for index in range(suite.samples):
-                request = Request(
-                    key=_key(suite.name, index, item.id),
-                    question=item.question,
-                    trace="" if config.empty_trace else None,
-                    seed=derive(seed, suite.name, item.id, index),
-                )
-                yield Task(suite, item, index, request, score)
+    scores = {suite.name: scoring(suite) for suite in config.suites}
+    questions = ((suite, item) for suite in config.suites for item in read_suite(suite))
+    for suite, item in share(questions, shard):
+        for index in range(suite.samples):
+            request = Request(
+                key=_key(suite.name, index, item.id),
+                question=item.question,
+                trace="" if config.empty_trace else None,
+                seed=derive(seed, suite.name, item.id, index),
+            )
+            yield Task(suite, item, index, request, scores[suite.name])
 
 
 def _key(suite: str, sample: int, item: str) -> str:
@@ -172,6 +200,10 @@ def summarise(records: list[EvalRecord], seed: int) -> dict[str, Any]:
             kind: _quantiles([row.tokens for row in records if row.kind == kind])
             for kind in KINDS
             if any(row.kind == kind for row in records)
+        },
+        "tokens": {
+            "prompt": sum(row.prompt_tokens for row in records),
+            "generated": sum(row.tokens for row in records),
         },
     }
 

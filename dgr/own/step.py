@@ -7,6 +7,7 @@ from typing import Any
 
 from dgr.engines import EngineConfig, load_engine
 from dgr.engines.base import Completion, Engine, Request
+from dgr.engines.usage import Metered
 from dgr.errors import UserError
 from dgr.files import read_records
 from dgr.journal import Journal
@@ -53,10 +54,13 @@ def sample_own(
         tasks = plan(config, samples, seed)
         journal = step.journal("attempts.jsonl", Attempt, key=lambda attempt: attempt.key)
         attempts: list[list[OwnSample]] = []
+        cost: dict[str, float] = {}
         if tasks:
-            attempts = Sampler(config, load_engine(engine, model), journal, seed).sample(tasks)
+            metered = Metered(load_engine(engine, model))
+            attempts = Sampler(config, metered, journal, seed).sample(tasks)
+            cost = metered.cost()
         rows = [tried[-1] for tried in attempts]
-        step.finish(summarise(attempts), {"records.jsonl": rows})
+        step.finish(summarise(attempts), {"records.jsonl": rows}, cost)
 
 
 class Sampler:
@@ -172,6 +176,7 @@ def _purpose_summary(attempts: Sequence[Sequence[OwnSample]]) -> dict[str, Any]:
         "dropped": _reasons(last),
         "failed_samples": _reasons(every),
         "tokens_generated": sum(row.tokens for row in every),
+        "prompt_tokens": sum(row.prompt_tokens for row in every),
         "tokens": mean([float(row.tokens) for row in kept]),
         "characters": {
             "trace": mean([float(len(row.trace)) for row in kept]),

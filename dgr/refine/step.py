@@ -20,6 +20,7 @@ from dgr.errors import UserError
 from dgr.files import count_records, read_records
 from dgr.journal import Journal
 from dgr.judges import load_judge
+from dgr.merging import Union
 from dgr.progress import Progress
 from dgr.records import Component, Finish, Record, RefinedSample, Refinement, Sample
 from dgr.refine.config import RefineConfig
@@ -85,6 +86,23 @@ def refine(
                 journal.clear()
                 summary.add(refined)
         step.finish(summary.figures(), {"records.jsonl": ledger}, metered.cost())
+
+
+def merge(parts: Sequence[Path], *, out: Path) -> None:
+    """Put the finished shards of one refinement together in `out`, as if it had been done at once.
+
+    Raises `UserError` when one is missing, there twice, or of other data, model, config or code.
+    """
+    union = Union(parts, "refine")
+    with StepFolder.of(out, union.identity) as step:
+        if not step.finished:
+            summary = Summary(union.rows(RefinedSample, _id))
+            rows = union.rows(RefinedSample, _id)
+            step.finish(summary.figures(), {"records.jsonl": rows}, union.cost())
+
+
+def _id(row: RefinedSample) -> str:
+    return row.sample.id
 
 
 @dataclass(frozen=True)
