@@ -77,8 +77,8 @@ class Metered:
         devices = 1 if usage.devices is None else usage.devices
         busy = self.busy_seconds
         found: dict[str, float | None] = {
-            "engine_seconds": round(busy, 3),
-            "device_seconds": round(busy * devices, 3),
+            "engine_seconds": round(busy, 6),
+            "device_seconds": round(busy * devices, 6),
             "prompt_tokens": self.prompt_tokens,
             "generated_tokens": self.generated_tokens,
             "scored_tokens": self.scored_tokens,
