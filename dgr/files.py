@@ -12,12 +12,18 @@ from pydantic import BaseModel, ValidationError
 
 from dgr.errors import UserError
 
+TEMPORARY = ".*.tmp"
+"""Names of files that are being written, as a pattern."""
+
 RecordT = TypeVar("RecordT", bound=BaseModel)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(value)
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -50,11 +56,17 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file or nothing; `UserError` when the place cannot be written."""
+    write_blocks(path, (data,))
+
+
+def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
+    """The same, in pieces: memory holds one at a time."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(data)
+            for block in blocks:
+                file.write(block)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -101,7 +113,7 @@ def read_json(path: Path) -> Any:
 
 def write_records(path: Path, records: Iterable[BaseModel]) -> None:
     """JSON lines, one record a line, in the order given."""
-    write_text(path, "".join(record.model_dump_json() + "\n" for record in records))
+    write_blocks(path, (record.model_dump_json().encode() + b"\n" for record in records))
 
 
 def read_records(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
@@ -109,19 +121,27 @@ def read_records(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield parse_record(line, kind, where=f"{path}, line {number}")
+                if not line.isspace():
+                    yield parse_record(line, kind, (path, number))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: {error.reason}") from None
 
 
-def parse_record(line: str, kind: type[RecordT], where: str) -> RecordT:
+def count_records(path: Path) -> int:
+    """Records of a file that a step wrote: its lines."""
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
+def parse_record(line: str, kind: type[RecordT], where: str | tuple[Path, int]) -> RecordT:
+    """A record of a line; `where` it stands, for the error: in words, or file and number."""
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:
-        raise UserError(f"{where}: {first_problem(error)}") from None
+        place = where if isinstance(where, str) else f"{where[0]}, line {where[1]}"
+        raise UserError(f"{place}: {first_problem(error)}") from None
 
 
 def first_problem(error: ValidationError) -> str:

@@ -1,12 +1,14 @@
 """What a run would do: which steps are finished already, and how much the rest samples.
 
-Digests alone are read; no model is loaded.
+Digests alone are read, and no model is loaded, unless the steps' needs are probed first
+(`dgr.probe`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dgr.config import BASELINE, RunConfig
 from dgr.engines import resolve_model
@@ -14,6 +16,12 @@ from dgr.evaluate.suites import digest, size
 from dgr.files import read_json
 from dgr.steps import MANIFEST, TIMING, code_digest, input_digest, manifest_digest
 from dgr.storage import fetch_file
+
+if TYPE_CHECKING:
+    from dgr.probe import Completions, Need
+
+CHAMPION = "champion"
+"""The arm's name of the registry's champion, which a run evaluates if there is one."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +36,14 @@ class PlannedStep:
     """Most tokens that those completions can take."""
     seconds: float | None
     """How long it took the last time it ran in this folder; None if it never did."""
+    expected: "Completions | None" = None
+    """What sampling takes, judging from a probe; None without one, and where nothing is sampled."""
 
 
-def plan(config: RunConfig, run: Path) -> list[PlannedStep]:
-    """The steps of a run in the folder `run`, in order."""
+def plan(
+    config: RunConfig, run: Path, needs: "Mapping[str, Need] | None" = None
+) -> list[PlannedStep]:
+    """The steps of a run in the folder `run`, in order; `needs` is what `dgr.probe` found."""
     rows = _rows(config)
     known = _external_digests(config)
     steps = []
@@ -40,10 +52,19 @@ def plan(config: RunConfig, run: Path) -> list[PlannedStep]:
         cached = _is_current(folder, section, config, known)
         if cached:
             known |= _digests(folder)
-        completions, tokens = (0, 0) if cached else _sampled(name, config, rows)
+        groups = {} if cached else _sampled(name, config, rows)
         timing = folder / TIMING
         seconds = read_json(timing)["seconds"] if timing.is_file() else None
-        steps.append(PlannedStep(name, cached, completions, tokens, seconds))
+        steps.append(
+            PlannedStep(
+                name=name,
+                cached=cached,
+                completions=sum(count for count, _ in groups.values()),
+                token_limit=sum(count * limit for count, limit in groups.values()),
+                seconds=seconds,
+                expected=_expected(groups, (needs or {}).get(name.partition("/")[0])),
+            )
+        )
     return steps
 
 
@@ -53,7 +74,8 @@ def _sections(config: RunConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "ingest", whole["data"]
     for name in ("own", "refine", "shift"):
         yield name, whole[name]
-    yield f"evaluate/{BASELINE}", whole["evaluate"]
+    for model in (BASELINE, CHAMPION):
+        yield f"evaluate/{model}", whole["evaluate"]
     for arm in config.arms.arms:
         # An arm hangs on itself and the mix, not on which other arms there are.
         yield f"arms/{arm}", {"arm": arm, "harmless_mix": config.arms.harmless_mix}
@@ -116,21 +138,33 @@ def _count(source: str) -> int:
     return sum(bool(line.strip()) for line in text.split("\n"))
 
 
-def _sampled(name: str, config: RunConfig, rows: int) -> tuple[int, int]:
-    """Completions that a step samples at least, and the most tokens they can take."""
+def _sampled(name: str, config: RunConfig, rows: int) -> dict[str, tuple[int, int]]:
+    """Completions that a step samples at least, by group, and the most tokens one can take."""
     step = name.partition("/")[0]
     if step == "own":
         mixes = [_count(mix.path) if mix.count is None else mix.count for mix in config.own.mix]
-        count = rows * (config.own.reference + config.own.refusal) + sum(mixes)
-        return count, count * config.own.max_new_tokens
-    if step == "refine":
-        count = 2 * rows * config.refine.candidates
-        return count, count * config.refine.max_new_tokens
+        counts = {
+            "reference": rows * config.own.reference,
+            "mix": sum(mixes),
+            "refusal": rows * config.own.refusal,
+        }
+        return {group: (count, config.own.max_new_tokens) for group, count in counts.items()}
+    if step == "refine" and config.arms.refined:
+        count = rows * config.refine.candidates
+        return {part: (count, config.refine.max_new_tokens) for part in ("trace", "answer")}
     if step != "evaluate":
-        return 0, 0
-    completions = tokens = 0
+        return {}
+    groups = {}
     for suite in config.evaluate.suites:
         count = size(suite) * suite.samples
-        completions += count
-        tokens += count * suite.sampling.max_new_tokens
-    return completions, tokens
+        groups[suite.name] = count, suite.sampling.max_new_tokens
+    return groups
+
+
+def _expected(groups: Mapping[str, tuple[int, int]], need: "Need | None") -> "Completions | None":
+    if not groups or need is None:
+        return None
+    from dgr.probe import NOTHING, Completions
+
+    found = (need[group].times(count) for group, (count, _) in groups.items() if group in need)
+    return reduce(Completions.plus, found, NOTHING)

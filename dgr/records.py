@@ -47,6 +47,8 @@ class Refinement(Record):
     """How many candidates were sampled."""
     tokens: int
     """Tokens generated over all candidates."""
+    prompt_tokens: int = 0
+    """Tokens of their prompts."""
     nll: float | None = None
     """Mean negative log-likelihood of the chosen text, nats per token, when it was measured."""
 
@@ -107,6 +109,7 @@ class OwnSample(Record):
     answer: str
     finish: Finish
     tokens: int
+    prompt_tokens: int = 0
     harmful: bool | None = None
     kept: bool
     """Whether it may be trained on; `reason` says why not."""
@@ -152,6 +155,7 @@ class EvalRecord(Record):
     answer: str
     finish: Finish
     tokens: int
+    prompt_tokens: int = 0
     parsed: bool
     """Whether the answer could be read (reasoning) or judged (safety)."""
     correct: bool | None = None

@@ -13,6 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
+AT_ONCE = 1 << 22
+"""Counts that a bootstrap of counted values draws at once."""
 
 
 Figure = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
@@ -44,13 +46,19 @@ def proportion(clusters: Iterable[Sequence[float]]) -> Estimate:
     fractional successes: it treats the samples of a question as one, which is the widest that
     clustering can make it, and it stays honest at 0 and 1, where a bootstrap has no width.
     """
-    from scipy.stats import beta
-
     means = [float(np.mean(cluster)) for cluster in clusters if len(cluster)]
     n = len(means)
     if n == 0 or not all(map(math.isfinite, means)):
         return UNKNOWN
-    successes = float(np.sum(means))
+    return share(float(np.sum(means)), n)
+
+
+def share(successes: float, n: int) -> Estimate:
+    """The same from counts alone: so many of n questions."""
+    from scipy.stats import beta
+
+    if n == 0:
+        return UNKNOWN
     tail = (1 - CONFIDENCE) / 2
     failures = n - successes
     low = float(beta.ppf(tail, successes, failures + 1)) if successes > 0 else 0.0
@@ -61,6 +69,29 @@ def proportion(clusters: Iterable[Sequence[float]]) -> Estimate:
 def mean(values: Sequence[float], seed: int = 0) -> Estimate:
     """Mean of independent values with a percentile bootstrap interval."""
     return macro_mean({"": values}, seed)
+
+
+def mean_of_counts(counts: Mapping[float, int], seed: int = 0) -> Estimate:
+    """Mean of values of which each occurs so often, for more of them than memory should hold.
+
+    A bootstrap sample of n values is a draw from a multinomial distribution over the values.
+    """
+    n = sum(counts.values())
+    if n == 0:
+        return UNKNOWN
+    values = np.asarray(sorted(counts), dtype=float)
+    shares = np.asarray([counts[value] for value in sorted(counts)], dtype=float) / n
+    rng = np.random.default_rng(seed)
+    at_once = max(1, AT_ONCE // len(values))
+    draws = np.concatenate(
+        [
+            rng.multinomial(n, shares, size=min(at_once, RESAMPLES - start)) @ values / n
+            for start in range(0, RESAMPLES, at_once)
+        ]
+    )
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return Estimate(value=float(values @ shares), low=float(low), high=float(high), n=n)
 
 
 def macro_mean(strata: Mapping[str, Sequence[float]], seed: int = 0) -> Estimate:

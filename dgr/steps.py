@@ -3,7 +3,7 @@
     with StepFolder(out, "refine", config, inputs={"data": data}, seed=seed) as step:
         if step.finished:
             return
-        journal = step.journal("records.jsonl", RefinedSample, key=lambda row: row.sample.id)
+        journal = step.journal("attempts.jsonl", Attempt, key=lambda attempt: attempt.key)
         ...                                     # journal.add(row): on disk at once, resumable
         step.finish(summary, records={"records.jsonl": rows})
 
@@ -21,26 +21,32 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from dgr import __version__
 from dgr.errors import UserError
 from dgr.files import (
+    TEMPORARY,
     canonical_json,
     read_json,
     sha256_file,
     sha256_folder,
     sha256_text,
     unwritable,
+    write_blocks,
     write_json,
     write_records,
 )
+from dgr.journal import Journal, Ledger
+from dgr.shards import Shard
 
 MANIFEST = "manifest.json"
 SUMMARY = "summary.json"
 TIMING = "timing.json"
+SHARD = "shard"
+"""Key of the manifest of a step that did a part of the rows: `2/4`."""
 WORK_ENV = "DGR_WORK"
 """Environment variable that names a folder for unfinished work which outlives one attempt."""
 
@@ -97,47 +103,6 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return summary
 
 
-class Journal(Generic[RowT]):
-    """Records that are on disk as soon as they are added, and found again after a crash."""
-
-    def __init__(self, path: Path, kind: type[RowT], key: Callable[[RowT], str]) -> None:
-        self._path, self._key = path, key
-        self.rows: dict[str, RowT] = {}
-        if path.is_file():
-            self._recover(kind)
-        self._file = path.open("ab")
-
-    def _recover(self, kind: type[RowT]) -> None:
-        """Keep the whole lines; a line cut by a crash is dropped and its row done again."""
-        data = self._path.read_bytes()
-        good = 0
-        for line in data.splitlines(keepends=True):
-            try:
-                row = kind.model_validate_json(line)
-            except ValidationError:
-                break
-            if not line.endswith(b"\n"):
-                break
-            self.rows[self._key(row)] = row
-            good += len(line)
-        if good < len(data):
-            os.truncate(self._path, good)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.rows
-
-    def add(self, row: RowT) -> None:
-        try:
-            self._file.write(row.model_dump_json().encode() + b"\n")
-            self._file.flush()
-        except OSError as error:
-            raise unwritable(self._path, error) from error
-        self.rows[self._key(row)] = row
-
-    def close(self) -> None:
-        self._file.close()
-
-
 class StepFolder:
     """The output folder of one step, from the first record to the manifest."""
 
@@ -149,9 +114,9 @@ class StepFolder:
         inputs: Mapping[str, Path],
         seed: int,
         engine: BaseModel | None = None,
+        shard: Shard | None = None,
     ) -> None:
-        self.out, self.step = out, step
-        self.identity: dict[str, Any] = {
+        identity = {
             "step": step,
             "config": config.model_dump(mode="json"),
             "engine": engine.model_dump(mode="json") if engine else None,
@@ -160,11 +125,23 @@ class StepFolder:
             "code": code_digest(),
             "seed": seed,
         }
+        self._begin(out, identity | ({SHARD: str(shard)} if shard else {}))
+
+    @classmethod
+    def of(cls, out: Path, identity: Mapping[str, Any]) -> Self:
+        """The folder of a step whose identity is known: that of a merge is its parts'."""
+        folder = cls.__new__(cls)
+        folder._begin(out, identity)
+        return folder
+
+    def _begin(self, out: Path, identity: Mapping[str, Any]) -> None:
+        self.out, self.step = out, str(identity["step"])
+        self.identity = dict(identity)
         self.fingerprint = sha256_text(canonical_json(self.identity))[:20]
         root = os.environ.get(WORK_ENV)
-        self.work = (Path(root) if root else out / ".work") / f"{step}-{self.fingerprint}"
+        self.work = (Path(root) if root else out / ".work") / f"{self.step}-{self.fingerprint}"
         self._started = time.time()
-        self._journals: list[Journal[Any]] = []
+        self._open: list[Journal[Any] | Ledger[Any]] = []
         self._lock: int | None = None
 
     @property
@@ -174,7 +151,9 @@ class StepFolder:
             manifest = verify(self.out)
         except UserError:
             return False
-        return {name: manifest.get(name) for name in self.identity} == self.identity
+        return {name: manifest.get(name) for name in (*self.identity, SHARD)} == {
+            SHARD: None
+        } | self.identity
 
     def __enter__(self) -> "StepFolder":
         if self.out.exists() and not self.out.is_dir():
@@ -200,8 +179,8 @@ class StepFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for journal in self._journals:
-            journal.close()
+        for file in self._open:
+            file.close()
         if self._lock is not None:
             os.close(self._lock)
         if kind is None and (self.out / MANIFEST).is_file():
@@ -212,18 +191,31 @@ class StepFolder:
     def journal(self, name: str, kind: type[RowT], key: Callable[[RowT], str]) -> Journal[RowT]:
         """A resumable record of unfinished work, in the work folder."""
         journal = Journal(self.work / name, kind, key)
-        self._journals.append(journal)
+        self._open.append(journal)
         return journal
+
+    def ledger(self, name: str, kind: type[RowT], window: int) -> Ledger[RowT]:
+        """Records in their final order, on disk window by window, in the work folder."""
+        ledger = Ledger(self.work / name, kind, window)
+        self._open.append(ledger)
+        return ledger
 
     def finish(
         self,
         summary: Mapping[str, Any],
         records: Mapping[str, Iterable[BaseModel]],
+        cost: Mapping[str, float] | None = None,
     ) -> None:
-        """Write records and summary, then the manifest over every file of the folder."""
+        """Write records and summary, then the manifest over every file of the folder.
+
+        `cost` goes to the timing: what the engine took (`dgr.engines.usage`), or the parts did.
+        """
         (self.out / MANIFEST).unlink(missing_ok=True)
         for name, rows in records.items():
-            write_records(self.out / name, rows)
+            if isinstance(rows, Ledger):
+                write_blocks(self.out / name, rows.blocks())
+            else:
+                write_records(self.out / name, rows)
         write_json(self.out / SUMMARY, summary)
         write_json(
             self.out / TIMING,
@@ -231,8 +223,11 @@ class StepFolder:
                 "started": self._started,
                 "seconds": round(time.time() - self._started, 3),
                 "peak_rss_mib": round(peak_rss_mib(), 1),
+                **(cost or {}),
             },
         )
+        for stale in self.out.rglob(TEMPORARY):  # of a process that was killed as it wrote
+            stale.unlink()
         files = {
             path.relative_to(self.out).as_posix(): sha256_file(path)
             for path in sorted(self.out.rglob("*"))

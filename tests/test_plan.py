@@ -2,9 +2,16 @@ from pathlib import Path
 
 import pytest
 
+from dgr.cli import plan as cli
 from dgr.config import RunConfig, load_run_config
 from dgr.data import ingest
+from dgr.errors import UserError
+from dgr.evaluate import step as evaluate_step
+from dgr.own import step as own_step
 from dgr.plan import PlannedStep, plan
+from dgr.probe import Completions, probe
+from dgr.refine import step as refine_step
+from tests.fakes import ScriptedEngine, install
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,6 +34,8 @@ def test_nothing_is_cached_before_the_first_run(config: RunConfig, tmp_path: Pat
     assert by_name["refine"].token_limit == 40 * config.refine.max_new_tokens
     assert by_name["evaluate/base"].completions == by_name["evaluate/dgr"].completions > 0
     assert by_name["sft/dgr"].completions == 0
+    assert by_name["evaluate/champion"].completions == by_name["evaluate/base"].completions
+    assert not any(step.expected for step in steps)
 
 
 def test_finished_step_is_cached_until_its_section_changes(
@@ -39,3 +48,39 @@ def test_finished_step_is_cached_until_its_section_changes(
         assert not states(plan(changed, tmp_path))["ingest"], override
     untouched = load_run_config(ROOT / "configs" / "nano.yaml", ["data.limit=20", "sft.epochs=9"])
     assert states(plan(untouched, tmp_path))["ingest"]
+
+
+def test_a_probe_tells_what_every_sampling_step_takes(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target of nine tokens a trace and six an answer, whatever it is asked."""
+    script = lambda request: (" ".join("abcdefgh"), "one two three four five")  # noqa: E731
+    engine = ScriptedEngine(script)
+    for step in (own_step, refine_step, evaluate_step):
+        install(monkeypatch, step, engine)
+    needs = probe(config, 3)
+    assert {name: len(need) for name, need in needs.items()} == {
+        "own": 2, "refine": 2, "evaluate": len(config.evaluate.suites)
+    }  # fmt: skip
+    assert {need.tokens for need in needs["evaluate"].values()} == {15}
+    found = {step.name: step for step in plan(config, tmp_path, needs)}
+    for name in ("own", "evaluate/base", "evaluate/champion", "evaluate/dgr"):
+        expected = found[name].expected
+        assert expected is not None and expected.tokens == 15 * found[name].completions
+        assert expected.seconds > 0
+    refined = found["refine"].expected
+    assert refined is not None and refined.tokens == 20 * (9 + 6)
+    assert found["sft/dgr"].expected is None
+    assert len(engine.requests) == 3 * (1 + len(config.own.mix) + len(config.evaluate.suites) + 2)
+
+
+def test_the_table_of_a_probe(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need = Completions(prompt_tokens=10, tokens=100, seconds=36)
+    monkeypatch.setattr("dgr.probe.probe", lambda config, count: {"refine": {"trace": need}})
+    cli.plan(ROOT / "configs" / "nano.yaml", Path("none"), ["data.limit=20"], False, 2, 3.0)
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["refine", "200", "2,000", "0.20", "0.60"] in told
+    with pytest.raises(UserError, match="add --probe"):
+        cli.plan(ROOT / "configs" / "nano.yaml", Path("none"), None, False, 0, 3.0)

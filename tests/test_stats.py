@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from dgr.stats import UNKNOWN, Estimate, macro_mean, mean, proportion
+from dgr.stats import UNKNOWN, Estimate, macro_mean, mean, mean_of_counts, proportion, share
 
 
 def test_proportion_matches_clopper_pearson_tables() -> None:
@@ -48,3 +48,15 @@ def test_bootstrap_interval_covers_the_truth_as_often_as_it_says() -> None:
 def test_same_seed_same_interval() -> None:
     values = [0.0, 1.0, 1.0, 0.0, 1.0]
     assert mean(values, seed=1) == mean(values, seed=1)
+
+
+def test_counts_give_what_the_values_give() -> None:
+    values = np.random.default_rng(1).integers(3, 90, size=400)
+    counted = mean_of_counts({float(v): int((values == v).sum()) for v in set(values.tolist())})
+    listed = mean([float(value) for value in values])
+    assert (counted.value, counted.n) == (pytest.approx(listed.value), 400)
+    width = listed.high - listed.low
+    assert counted.low == pytest.approx(listed.low, abs=0.1 * width)
+    assert counted.high == pytest.approx(listed.high, abs=0.1 * width)
+    assert share(3, 7) == proportion([[1]] * 3 + [[0]] * 4)
+    assert mean_of_counts({}).n == share(0, 0).n == 0

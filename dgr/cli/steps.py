@@ -9,6 +9,9 @@ Config = Annotated[Path, typer.Argument(help="The run's YAML file; the step read
 Out = Annotated[Path, typer.Option(help="The step's output folder.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override: section.key=value.")]
 Data = Annotated[Path, typer.Option(help="Folder that `dgr ingest` wrote.")]
+ShardOption = Annotated[
+    str, typer.Option("--shard", help="Only part i of n, as i/n; `dgr merge` joins the parts.")
+]
 Own = Annotated[Path, typer.Option(help="Folder that `dgr own` wrote.")]
 Refined = Annotated[Path | None, typer.Option(help="Folder that `dgr refine` wrote.")]
 Evaluations = Annotated[
@@ -17,7 +20,7 @@ Evaluations = Annotated[
 
 
 def attach(app: typer.Typer) -> None:
-    for command in (ingest, refine, own, arm, shift, masks, sft, evaluate, drift, gate):
+    for command in (ingest, refine, own, arm, shift, masks, sft, evaluate, merge, drift, gate):
         app.command()(command)
 
 
@@ -30,17 +33,42 @@ def ingest(config: Config, out: Out, overrides: Set = None) -> None:
     run(settings.data, out=out, seed=settings.seed)
 
 
-def refine(config: Config, data: Data, out: Out, overrides: Set = None) -> None:
+def refine(
+    config: Config, data: Data, out: Out, overrides: Set = None, shard: ShardOption = ""
+) -> None:
     """Let the target rewrite the safety data set into its own words."""
     from dgr.config import load_run_config
     from dgr.engines import resolve_model
     from dgr.refine import refine as run
+    from dgr.shards import Shard
 
     settings = load_run_config(config, overrides)
-    model = resolve_model(settings.model, settings.revision)
     run(
-        settings.refine, engine=settings.engine, model=model, data=data, out=out, seed=settings.seed
+        settings.refine,
+        engine=settings.engine,
+        model=resolve_model(settings.model, settings.revision),
+        data=data,
+        out=out,
+        seed=settings.seed,
+        shard=Shard.parse(shard),
     )
+
+
+def merge(
+    parts: Annotated[list[Path], typer.Argument(help="Folders that --shard made, all of them.")],
+    out: Out,
+) -> None:
+    """Join the shards of `dgr refine` or `dgr evaluate` to the very folder of the whole step."""
+    from dgr.errors import UserError
+    from dgr.evaluate import merge as merge_evaluations
+    from dgr.refine import merge as merge_refinements
+    from dgr.steps import verify
+
+    step = verify(parts[0])["step"]
+    joined = {"refine": merge_refinements, "evaluate": merge_evaluations}.get(step)
+    if joined is None:
+        raise UserError(f"{parts[0]} is of {step}, which has no shards")
+    joined(parts, out=out)
 
 
 def own(config: Config, data: Data, out: Out, overrides: Set = None) -> None:
@@ -165,15 +193,23 @@ def evaluate(
         str | None, typer.Option(help="Model to evaluate; the target itself if not given.")
     ] = None,
     overrides: Set = None,
+    shard: ShardOption = "",
 ) -> None:
     """Evaluate reasoning, harmful compliance and over-refusal of a model."""
     from dgr.config import load_run_config
     from dgr.engines import resolve_model
     from dgr.evaluate import evaluate as run
+    from dgr.shards import Shard
 
     settings = load_run_config(config, overrides)
-    folder = resolve_model(model or settings.model, None if model else settings.revision)
-    run(settings.evaluate, engine=settings.engine, model=folder, out=out, seed=settings.seed)
+    run(
+        settings.evaluate,
+        engine=settings.engine,
+        model=resolve_model(model or settings.model, None if model else settings.revision),
+        out=out,
+        seed=settings.seed,
+        shard=Shard.parse(shard),
+    )
 
 
 def drift(

@@ -56,7 +56,8 @@ class Completion:
     """What was sampled for a request. A pre-filled trace is given back as it was.
 
     `closed` says whether the thinking block ended; if not, `answer` is empty and `trace` holds
-    all that was generated. `tokens` counts generated tokens, the end token included.
+    all that was generated. `tokens` counts generated tokens, the end token included;
+    `prompt_tokens` those of the prompt, a pre-filled trace included.
     """
 
     key: str
@@ -65,6 +66,7 @@ class Completion:
     closed: bool
     finish: Finish
     tokens: int
+    prompt_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class VllmConfig(_WithLocal):
 
     @model_validator(mode="after")
     def _scores_without_adapters(self) -> Self:
-        """vLLM's prompt log-probabilities take one token's adapter for another's, or fail."""
+        """With LoRA on, vLLM's worker fails on prompt log-probabilities (seen on the CPU)."""
         if self.scoring == "engine" and self.max_adapters:
             raise ValueError("scoring: engine needs max_adapters: 0; set scoring: transformers")
         return self

@@ -7,7 +7,7 @@ tag in a question for one. Only with `api: chat` does it do both.
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,7 +126,9 @@ class OpenAIEngine:
             return self._ask(
                 "/chat/completions" if chat else "/completions",
                 body,
-                lambda answer: read(request, answer),
+                lambda answer: replace(
+                    read(request, answer), prompt_tokens=_tokens(answer, "prompt_tokens")
+                ),
             )
 
         yield from self._all(work, jobs, "completions")
@@ -292,11 +294,11 @@ def _finish(choice: dict[str, Any]) -> Finish:
     return finish
 
 
-def _tokens(answer: Any) -> int:
+def _tokens(answer: Any, which: str = "completion_tokens") -> int:
     try:
-        return int(answer["usage"]["completion_tokens"])
+        return int(answer["usage"][which])
     except (KeyError, TypeError, ValueError):
-        raise _rubbish("usage.completion_tokens") from None
+        raise _rubbish(f"usage.{which}") from None
 
 
 def _read_score(text: Text, answer: Any) -> Score:

@@ -9,6 +9,7 @@ of other shapes may differ in the last bit).
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ class TransformersEngine:
                 with self._adapted(adapter):
                     for row in self._run(deque(group), sampling):
                         assert row.finish is not None
-                        yield self.turns.completion(row.request, row.ids, row.finish)
+                        found = self.turns.completion(row.request, row.ids, row.finish)
+                        yield replace(found, prompt_tokens=len(row.prompt))
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
         """Log probabilities of the completion tokens, in nats."""

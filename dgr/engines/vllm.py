@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -22,6 +23,7 @@ from dgr.engines.base import Completion, Divergence, Engine, Request, Sampling, 
 from dgr.engines.config import VllmConfig
 from dgr.engines.load import load_local
 from dgr.engines.turns import Text, Turns
+from dgr.engines.usage import Usage
 from dgr.errors import UserError
 from dgr.records import Finish
 
@@ -46,6 +48,12 @@ class VllmEngine:
         self.turns = Turns(model, config.thinking, config.max_context)
         self._running: _Running | None = None
         self._adapters: dict[Path, int] = {}
+        self._cached_tokens = 0
+
+    @property
+    def usage(self) -> Usage:
+        devices = self.config.tensor_parallel * self.config.data_parallel
+        return Usage(cached_tokens=self._cached_tokens, devices=devices)
 
     @property
     def context_length(self) -> int:
@@ -124,11 +132,14 @@ class VllmEngine:
             skip_special_tokens=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        output = (await self._start().ask(prompt, params, self._lora(request))).outputs[0]
+        answer = await self._start().ask(prompt, params, self._lora(request))
+        self._cached_tokens += answer.num_cached_tokens or 0
+        output = answer.outputs[0]
         finish = _FINISHES.get(str(output.finish_reason))
         if finish is None:
             raise RuntimeError(f"vLLM ended request {request.key} with {output.finish_reason}")
-        return self.turns.completion(request, list(output.token_ids), finish)
+        found = self.turns.completion(request, list(output.token_ids), finish)
+        return replace(found, prompt_tokens=len(prompt))
 
     async def _score(self, text: Text) -> Score:
         from vllm import SamplingParams

@@ -5,6 +5,6 @@ the scorer (reasoning) or judge (safety) that reads them.
 """
 
 from dgr.evaluate.config import EvaluateConfig, SuiteConfig, SuiteSampling
-from dgr.evaluate.step import evaluate
+from dgr.evaluate.step import evaluate, merge
 
-__all__ = ["EvaluateConfig", "SuiteConfig", "SuiteSampling", "evaluate"]
+__all__ = ["EvaluateConfig", "SuiteConfig", "SuiteSampling", "evaluate", "merge"]

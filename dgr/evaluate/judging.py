@@ -11,13 +11,13 @@ from pathlib import Path
 from dgr.engines import load_engine
 from dgr.engines.memory import release_memory
 from dgr.evaluate.config import SuiteConfig
+from dgr.journal import Journal
 from dgr.judges import JUDGES, load_judge
 from dgr.judges.base import Stance, Verdict, combined, counted
 from dgr.judges.config import JudgeConfig
 from dgr.judges.models import ModelJudge, Passage, prompt_template
 from dgr.progress import Progress
 from dgr.records import Component, JudgeVerdict, Record
-from dgr.steps import Journal
 
 Verdicts = dict[str, list[JudgeVerdict]]
 """Key of a completion -> the verdicts on its parts."""

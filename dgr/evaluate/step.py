@@ -14,18 +14,22 @@ import numpy as np
 
 from dgr.engines import EngineConfig, load_engine, resolve_model
 from dgr.engines.base import Completion, Engine, Request, Sampling
+from dgr.engines.usage import Metered
 from dgr.errors import UserError
 from dgr.evaluate.agreement import agreement
 from dgr.evaluate.config import EvaluateConfig, SuiteConfig
 from dgr.evaluate.judging import Case, Opinion, Verdicts, ask, rule_verdicts, stance
 from dgr.evaluate.suites import local_file, read_suite
+from dgr.journal import Journal
 from dgr.judges.base import Stance
 from dgr.judges.marking import Mark, load_marker
+from dgr.merging import Union
 from dgr.metrics import KINDS, levels, metrics
 from dgr.progress import Progress
 from dgr.records import Component, EvalItem, EvalRecord, Finish, JudgeVerdict, Record
 from dgr.seeds import derive
-from dgr.steps import Journal, StepFolder
+from dgr.shards import Shard, share
+from dgr.steps import StepFolder
 
 
 class Sampled(Record):
@@ -38,6 +42,7 @@ class Sampled(Record):
     """Whether the trace ended."""
     finish: Finish
     tokens: int
+    prompt_tokens: int
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,21 @@ class Task:
 
 
 def evaluate(
-    config: EvaluateConfig, *, engine: EngineConfig, model: Path, out: Path, seed: int
+    config: EvaluateConfig,
+    *,
+    engine: EngineConfig,
+    model: Path,
+    out: Path,
+    seed: int,
+    shard: Shard | None = None,
 ) -> None:
     """Sample and score every question of every suite with the model in folder `model`.
 
     Writes `records.jsonl` (EvalRecord: suites in config order, questions in file order, samples
-    in turn) and `summary.json` (see `summarise`). A stopped evaluation goes on where it was, and
-    repeats neither a completion nor a verdict. Raises `UserError` for a bad suite file, a judge
-    that cannot be had, and a question that does not fit the context.
+    in turn) and `summary.json` (see `summarise`); with a `shard`, of its questions alone. A stopped
+    evaluation goes on where it was, and repeats neither a completion nor a verdict. Raises
+    `UserError` for a bad suite file, a judge that cannot be had, and a question that does not fit
+    the context.
     """
     judges = {
         judge.name: resolve_model(judge.model, judge.revision) for judge in config.used_judges()
@@ -68,21 +80,27 @@ def evaluate(
         **{f"suite/{suite.name}": local_file(suite) for suite in config.suites},
         **{f"judge/{name}": folder for name, folder in judges.items()},
     }
-    tasks = list(plan(config, seed))
-    with StepFolder(out, "evaluate", config, inputs=inputs, seed=seed, engine=engine) as step:
+    tasks = list(plan(config, seed, shard))
+    with StepFolder(
+        out, "evaluate", config, inputs=inputs, seed=seed, engine=engine, shard=shard
+    ) as step:
         if step.finished:
             return
         samples = step.journal("samples.jsonl", Sampled, key=lambda row: row.key)
         missing = [task for task in tasks if task.request.key not in samples]
+        cost: dict[str, float] = {}
         if missing:
-            sample(load_engine(engine, model), missing, samples)
+            metered = Metered(load_engine(engine, model))
+            sample(metered, missing, samples)
+            cost = metered.cost()
+            del metered  # The judges need its memory.
         verdicts = _judge(config, judges, step, tasks, samples.rows)
         records = [
             to_record(task, samples.rows[key], verdicts.get(key, ()))
             for task in tasks
             for key in (task.request.key,)
         ]
-        step.finish(summarise(records, seed), records={"records.jsonl": records})
+        step.finish(summarise(records, seed), {"records.jsonl": records}, cost)
 
 
 def _judge(
@@ -113,18 +131,31 @@ def _case(task: Task, row: Sampled) -> Case:
     )
 
 
-def plan(config: EvaluateConfig, seed: int) -> Iterable[Task]:
+def merge(parts: Sequence[Path], *, out: Path) -> None:
+    """Put the finished shards of one evaluation together in `out`, as if it had been done at once.
+
+    Raises `UserError` when one is missing, there twice, or of other suites, model, config or code.
+    """
+    union = Union(parts, "evaluate")
+    with StepFolder.of(out, union.identity) as step:
+        if not step.finished:
+            records = list(union.rows(EvalRecord, lambda row: (row.suite, row.item)))
+            summary = summarise(records, union.identity["seed"])
+            step.finish(summary, {"records.jsonl": records}, union.cost())
+
+
+def plan(config: EvaluateConfig, seed: int, shard: Shard | None = None) -> Iterable[Task]:
     """Every completion to sample, in the order of the records."""
-    for suite in config.suites:
-        for item in read_suite(suite):
-            for index in range(suite.samples):
-                request = Request(
-                    key=_key(suite.name, index, item.id),
-                    question=item.question,
-                    trace="" if config.empty_trace else None,
-                    seed=derive(seed, suite.name, item.id, index),
-                )
-                yield Task(suite, item, index, request)
+    questions = ((suite, item) for suite in config.suites for item in read_suite(suite))
+    for suite, item in share(questions, shard):
+        for index in range(suite.samples):
+            request = Request(
+                key=_key(suite.name, index, item.id),
+                question=item.question,
+                trace="" if config.empty_trace else None,
+                seed=derive(seed, suite.name, item.id, index),
+            )
+            yield Task(suite, item, index, request)
 
 
 def _key(suite: str, sample: int, item: str) -> str:
@@ -160,6 +191,7 @@ def _sampled(completion: Completion) -> Sampled:
         closed=completion.closed,
         finish=completion.finish,
         tokens=completion.tokens,
+        prompt_tokens=completion.prompt_tokens,
     )
 
 
@@ -179,6 +211,7 @@ def to_record(task: Task, row: Sampled, verdicts: Sequence[JudgeVerdict]) -> Eva
         answer=row.answer,
         finish=row.finish,
         tokens=row.tokens,
+        prompt_tokens=row.prompt_tokens,
         **scores,
     )
 
@@ -219,6 +252,10 @@ def summarise(records: list[EvalRecord], seed: int) -> dict[str, Any]:
             kind: _quantiles([row.tokens for row in records if row.kind == kind])
             for kind in KINDS
             if any(row.kind == kind for row in records)
+        },
+        "tokens": {
+            "prompt": sum(row.prompt_tokens for row in records),
+            "generated": sum(row.tokens for row in records),
         },
     } | ({"agreement": agreed} if agreed else {})
 

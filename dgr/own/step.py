@@ -7,8 +7,10 @@ from typing import Any
 
 from dgr.engines import EngineConfig, load_engine
 from dgr.engines.base import Completion, Engine, Request
+from dgr.engines.usage import Metered
 from dgr.errors import UserError
 from dgr.files import read_records
+from dgr.journal import Journal
 from dgr.judges import load_judge
 from dgr.judges.marking import load_marker
 from dgr.own.config import OwnConfig
@@ -18,7 +20,7 @@ from dgr.progress import Progress
 from dgr.records import Finish, OwnPurpose, OwnSample, Record, Sample
 from dgr.seeds import derive
 from dgr.stats import mean, proportion
-from dgr.steps import Journal, StepFolder, verify
+from dgr.steps import StepFolder, verify
 from dgr.storage import fetch_file
 
 TOO_LONG = "too-long"
@@ -53,10 +55,13 @@ def sample_own(
         tasks = plan(config, samples, seed)
         journal = step.journal("attempts.jsonl", Attempt, key=lambda attempt: attempt.key)
         attempts: list[list[OwnSample]] = []
+        cost: dict[str, float] = {}
         if tasks:
-            attempts = Sampler(config, load_engine(engine, model), journal, seed).sample(tasks)
+            metered = Metered(load_engine(engine, model))
+            attempts = Sampler(config, metered, journal, seed).sample(tasks)
+            cost = metered.cost()
         rows = [tried[-1] for tried in attempts]
-        step.finish(summarise(attempts), {"records.jsonl": rows})
+        step.finish(summarise(attempts), {"records.jsonl": rows}, cost)
 
 
 class Sampler:
@@ -121,6 +126,7 @@ class Sampler:
             answer=completion.answer,
             finish=completion.finish,
             tokens=completion.tokens,
+            prompt_tokens=completion.prompt_tokens,
             harmful=task.harmful,
             kept=problem is None,
             reason=problem or "",
@@ -171,6 +177,7 @@ def _purpose_summary(attempts: Sequence[Sequence[OwnSample]]) -> dict[str, Any]:
         "dropped": _reasons(last),
         "failed_samples": _reasons(every),
         "tokens_generated": sum(row.tokens for row in every),
+        "prompt_tokens": sum(row.prompt_tokens for row in every),
         "tokens": mean([float(row.tokens) for row in kept]),
         "characters": {
             "trace": mean([float(len(row.trace)) for row in kept]),

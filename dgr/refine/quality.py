@@ -20,6 +20,7 @@ _MARKER = re.compile(
     r"|\[/?INST\]|<</?SYS>>|</s>",  # Llama 2, Mistral
     re.IGNORECASE,
 )
+_LETTER = re.compile("[A-Za-z]")
 # Scripts without spaces between words count by the character: kana, ideographs, Thai.
 _WORD = re.compile(
     r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]|[^\W\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]+"
@@ -46,6 +47,8 @@ class QualityControl:
 
     def __init__(self, config: QualityConfig, judge: Judge) -> None:
         self._judge = judge
+        self._judged: tuple[Candidate | None, tuple[Stance, Stance]]
+        self._judged = None, (Stance.UNSCORED, Stance.UNSCORED)
         self._meta = phrase_pattern(config.meta_phrases)
         rules: dict[str, tuple[bool, Rule]] = {
             "overthinking": (config.overthinking, lambda rewrite: not rewrite.complete),
@@ -82,6 +85,12 @@ class QualityControl:
         return before is not Stance.UNSCORED and after is not before
 
     def _stances(self, candidate: Candidate) -> tuple[Stance, Stance]:
+        """Before and after; two rules ask for them, and judging is what costs most here."""
+        if self._judged[0] is not candidate:
+            self._judged = candidate, self._judge_both(candidate)
+        return self._judged[1]
+
+    def _judge_both(self, candidate: Candidate) -> tuple[Stance, Stance]:
         def stance(text: str) -> Stance:
             question = candidate.sample.question
             return self._judge.judge(question, text, candidate.part.value).stance
@@ -107,6 +116,9 @@ def loops(text: str) -> bool:
     Punctuation does not count, so that a ruled table is no loop.
     """
     words = _WORD.findall(text)
+    often = sum(count for count in Counter(words).values() if count >= LOOP_TIMES)
+    if often < LOOP_WORDS + LOOP_TIMES - 1:  # fewer than the shortest loop has
+        return False
     runs = Counter(tuple(words[i : i + LOOP_WORDS]) for i in range(len(words) - LOOP_WORDS + 1))
     return any(count >= LOOP_TIMES for count in runs.values())
 
@@ -118,6 +130,8 @@ def _changes_script(candidate: Candidate) -> bool:
 
 def script(text: str) -> str | None:
     """The script of most letters, as Unicode names it; None for a text without letters."""
+    if text.isascii():
+        return "LATIN" if _LETTER.search(text) else None
     counts = Counter(_script_of(letter) for letter in text if letter.isalpha())
     return counts.most_common(1)[0][0] if counts else None
 

@@ -8,28 +8,33 @@ be trained in.
 A component without text has nothing to rewrite: it stays empty and is no fallback.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from dgr.engines import EngineConfig, load_engine
 from dgr.engines.base import Completion, Engine, Request, ScoreRequest
+from dgr.engines.usage import Metered
 from dgr.errors import UserError
-from dgr.files import read_records
+from dgr.files import count_records, read_records
+from dgr.journal import Journal
 from dgr.judges import load_judge
+from dgr.merging import Union
 from dgr.progress import Progress
 from dgr.records import Component, Finish, Record, RefinedSample, Refinement, Sample
 from dgr.refine.config import RefineConfig
 from dgr.refine.quality import Candidate, QualityControl
+from dgr.refine.summary import Summary
 from dgr.seeds import derive
-from dgr.stats import Estimate, mean, proportion
-from dgr.steps import Journal, StepFolder, verify
+from dgr.shards import Shard, share
+from dgr.steps import StepFolder, verify
 from dgr.templates import fill
 
 TOO_LONG = "too-long"
 """Reason of a component whose prompt leaves no room for the rewrite in the model's context."""
+WINDOW = 4_096
+"""Rows that are refined at once, which is what memory holds: enough to keep any engine busy."""
 
 
 class Attempt(Record):
@@ -39,27 +44,65 @@ class Attempt(Record):
     text: str
     complete: bool
     tokens: int
+    prompt_tokens: int = 0
 
 
 def refine(
-    config: RefineConfig, *, engine: EngineConfig, model: Path, data: Path, out: Path, seed: int
+    config: RefineConfig,
+    *,
+    engine: EngineConfig,
+    model: Path,
+    data: Path,
+    out: Path,
+    seed: int,
+    shard: Shard | None = None,
 ) -> None:
     """Rewrite the samples that `ingest` left in `data` with the model in folder `model`.
 
     Writes `records.jsonl` (RefinedSample, in the order of the input) and `summary.json` (see
-    `summarise`). A stopped refinement goes on where it was. Raises `UserError` when
-    `max_new_tokens` leaves no room for a prompt in the model's context.
+    `dgr.refine.summary`); with a `shard`, of its rows alone. A stopped refinement goes on where
+    it was. Raises `UserError` when `max_new_tokens` leaves no room for a prompt in the model's
+    context.
     """
     verify(data)
+    inputs = {"data": data, "model": model}
     with StepFolder(
-        out, "refine", config, inputs={"data": data, "model": model}, seed=seed, engine=engine
+        out, "refine", config, inputs=inputs, seed=seed, engine=engine, shard=shard
     ) as step:
         if step.finished:
             return
-        samples = list(read_records(data / "records.jsonl", Sample))
+        records = data / "records.jsonl"
+        rows = sum(1 for _ in share(range(count_records(records)), shard))
+        ledger = step.ledger("records.jsonl", RefinedSample, WINDOW)
         journal = step.journal("attempts.jsonl", Attempt, key=lambda attempt: attempt.key)
-        rows = Refiner(config, load_engine(engine, model), journal, seed).refine(samples)
-        step.finish(summarise(rows), {"records.jsonl": rows})
+        samples = islice(share(read_records(records, Sample), shard), ledger.count, None)
+        summary = Summary(ledger)
+        metered = Metered(load_engine(engine, model))
+        refiner = Refiner(config, metered, journal, seed)
+        with Progress("refine", refiner.expected(rows - ledger.count), "candidates") as progress:
+            while window := list(islice(samples, WINDOW)):
+                refined = refiner.refine(window, progress)
+                ledger.extend(refined)
+                journal.clear()
+                summary.add(refined)
+        step.finish(summary.figures(), {"records.jsonl": ledger}, metered.cost())
+
+
+def merge(parts: Sequence[Path], *, out: Path) -> None:
+    """Put the finished shards of one refinement together in `out`, as if it had been done at once.
+
+    Raises `UserError` when one is missing, there twice, or of other data, model, config or code.
+    """
+    union = Union(parts, "refine")
+    with StepFolder.of(out, union.identity) as step:
+        if not step.finished:
+            summary = Summary(union.rows(RefinedSample, _id))
+            rows = union.rows(RefinedSample, _id)
+            step.finish(summary.figures(), {"records.jsonl": rows}, union.cost())
+
+
+def _id(row: RefinedSample) -> str:
+    return row.sample.id
 
 
 @dataclass(frozen=True)
@@ -84,14 +127,17 @@ class Trial:
     """What the candidates of one task came to so far."""
 
     task: Task
+    request: Request
+    """That of the first candidate; the others differ in key and seed."""
     passed: list[Attempt] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     candidates: int = 0
     tokens: int = 0
+    prompt_tokens: int = 0
 
 
 class Refiner:
-    """Refines all traces, then all answers on the refined traces."""
+    """Refines a window of rows: all traces, then all answers on the refined traces."""
 
     def __init__(
         self, config: RefineConfig, engine: Engine, journal: Journal[Attempt], seed: int
@@ -104,13 +150,18 @@ class Refiner:
         self.config, self.engine, self.journal, self.seed = config, engine, journal, seed
         self.control = QualityControl(config.quality, load_judge(config.judge))
 
-    def refine(self, samples: Sequence[Sample]) -> list[RefinedSample]:
-        traces = self._component([self._trace_task(sample) for sample in samples])
+    def expected(self, rows: int) -> int:
+        """Candidates of so many rows, if all have both parts and none is tried again."""
+        return len(Component) * self.config.candidates * rows
+
+    def refine(self, samples: Sequence[Sample], progress: Progress) -> list[RefinedSample]:
+        traces = self._component([self._trace_task(sample) for sample in samples], progress)
         answers = self._component(
             [
                 self._answer_task(sample, sample.trace if trace.text is None else trace.text)
                 for sample, trace in zip(samples, traces, strict=True)
-            ]
+            ],
+            progress,
         )
         return [
             RefinedSample(sample=sample, trace=trace, answer=answer)
@@ -130,56 +181,79 @@ class Refiner:
         )
         return Task(sample, Component.ANSWER, sample.answer, prompt, trace=trace)
 
-    def _component(self, tasks: Sequence[Task]) -> list[Refinement]:
-        limit = self.config.max_new_tokens
-        trials = {
-            task.sample.id: Trial(task)
-            for task in tasks
-            if task.original.strip() and self.engine.fits(self._request(task, 0), limit)
-        }
+    def _component(self, tasks: Sequence[Task], progress: Progress) -> list[Refinement]:
+        trials = self._trials(tasks)
+        progress.total += self.config.candidates * (len(trials) - len(tasks))
         for attempt in range(self.config.resample + 1):
-            self._try([trial for trial in trials.values() if not trial.passed], attempt)
+            self._try([trial for trial in trials.values() if not trial.passed], attempt, progress)
         nlls = self._nlls(trials.values()) if self.config.selection == "lowest_nll" else {}
         return [_refinement(task, trials.get(task.sample.id), nlls) for task in tasks]
 
-    def _try(self, trials: Sequence[Trial], attempt: int) -> None:
+    def _trials(self, tasks: Sequence[Task]) -> dict[str, Trial]:
+        """Of what has a text, and room for another."""
+        trials = {}
+        for task in tasks:
+            if task.original.strip():
+                request = self._request(task)
+                if self.engine.fits(request, self.config.max_new_tokens):
+                    trials[task.sample.id] = Trial(task, request)
+        return trials
+
+    def _try(self, trials: Sequence[Trial], attempt: int, progress: Progress) -> None:
         """Sample and check the candidates of one attempt at every trial."""
         count = self.config.candidates
         candidates = range(attempt * count, (attempt + 1) * count)
-        self._sample([trial.task for trial in trials], candidates)
+        progress.total += count * len(trials) if attempt else 0
+        found = self._sample(trials, candidates, progress)
         for trial in trials:
             for candidate in candidates:
-                self._check(trial, self.journal.rows[trial.task.key(candidate)])
+                self._check(trial, found[trial.task.key(candidate)])
 
-    def _sample(self, tasks: Sequence[Task], candidates: Iterable[int]) -> None:
-        """Fill the journal, in one batch of requests."""
+    def _sample(
+        self, trials: Sequence[Trial], candidates: Iterable[int], progress: Progress
+    ) -> dict[str, Attempt]:
+        """Every candidate by its key: those of the journal, and the others in one batch."""
         requests = {
             request.key: request
-            for task in tasks
-            for request in (self._request(task, candidate) for candidate in candidates)
-            if request.key not in self.journal
+            for trial in trials
+            for request in (self._candidate(trial, candidate) for candidate in candidates)
         }
-        if not requests:
-            return
-        label = f"refine {tasks[0].part.value}s"
-        with Progress(label, len(requests), "candidates") as progress:
-            for completion in self.engine.generate(requests.values(), self.config.sampling()):
-                self.journal.add(_attempt(completion, requests[completion.key]))
-                progress.advance()
+        found = {key: self.journal.rows[key] for key in requests if key in self.journal}
+        missing = [request for key, request in requests.items() if key not in found]
+        progress.advance(len(found))
+        for completion in self._generate(missing):
+            attempt = _attempt(completion, requests[completion.key])
+            self.journal.add(attempt)
+            found[attempt.key] = attempt
+            progress.advance()
+        return found
 
-    def _request(self, task: Task, candidate: int) -> Request:
+    def _generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        return self.engine.generate(requests, self.config.sampling()) if requests else iter(())
+
+    def _request(self, task: Task) -> Request:
         return Request(
-            key=task.key(candidate),
+            key=task.key(0),
             question=task.prompt,
             trace=task.trace,
             until="trace" if task.part is Component.TRACE else "end",
-            seed=derive(self.seed, "refine", task.sample.id, task.part.value, candidate),
+            seed=self._seed(task, 0),
         )
+
+    def _candidate(self, trial: Trial, candidate: int) -> Request:
+        if candidate == 0:
+            return trial.request
+        task = trial.task
+        return replace(trial.request, key=task.key(candidate), seed=self._seed(task, candidate))
+
+    def _seed(self, task: Task, candidate: int) -> int:
+        return derive(self.seed, "refine", task.sample.id, task.part.value, candidate)
 
     def _check(self, trial: Trial, attempt: Attempt) -> None:
         task = trial.task
         trial.candidates += 1
         trial.tokens += attempt.tokens
+        trial.prompt_tokens += attempt.prompt_tokens
         problem = self.control.problem(
             Candidate(task.sample, task.part, task.original, attempt.text, attempt.complete)
         )
@@ -227,6 +301,7 @@ def _refinement(task: Task, trial: Trial | None, nlls: Mapping[str, float]) -> R
         reasons=tuple(trial.reasons),
         candidates=trial.candidates,
         tokens=trial.tokens,
+        prompt_tokens=trial.prompt_tokens,
         nll=nlls.get(chosen.key) if chosen else None,
     )
 
@@ -238,53 +313,5 @@ def _attempt(completion: Completion, request: Request) -> Attempt:
         text=completion.trace if is_trace else completion.answer,
         complete=completion.finish is Finish.STOP and completion.closed,
         tokens=completion.tokens,
+        prompt_tokens=completion.prompt_tokens,
     )
-
-
-def summarise(rows: Sequence[RefinedSample]) -> dict[str, Any]:
-    """Fallback rates and, per component, reasons, tokens, and lengths before and after.
-
-    `fallback_rate` is the share of rows with a component that no candidate replaced,
-    `fully_refined` the share of those whose components were both rewritten.
-    """
-    parts = {
-        Component.TRACE: [row.trace for row in rows],
-        Component.ANSWER: [row.answer for row in rows],
-    }
-    pairs = [(row.trace, row.answer) for row in rows]
-    return {
-        "rows": len(rows),
-        "fallback_rate": _share(any(part.text is None for part in pair) for pair in pairs),
-        "fully_refined": _share(all(_rewritten(part) for part in pair) for pair in pairs),
-        "components": {part.value: _component_summary(found) for part, found in parts.items()},
-    }
-
-
-def _rewritten(part: Refinement) -> bool:
-    return part.text is not None and part.candidates > 0
-
-
-def _component_summary(found: Sequence[Refinement]) -> dict[str, Any]:
-    """`characters` compares the components that were rewritten with what they were before."""
-    with_text = [row for row in found if row.original.strip()]
-    rewritten = [row for row in found if _rewritten(row)]
-    return {
-        "fallback_rate": _share(row.text is None for row in with_text),
-        "left_empty": len(found) - len(with_text),
-        "candidates": sum(row.candidates for row in found),
-        "failed_candidates": _counts(reason for row in found for reason in row.reasons),
-        "fallbacks": _counts(row.reasons[-1] for row in found if row.text is None),
-        "tokens": sum(row.tokens for row in found),
-        "characters": {
-            "original": mean([float(len(row.original)) for row in rewritten]),
-            "refined": mean([float(len(row.text or "")) for row in rewritten]),
-        },
-    }
-
-
-def _counts(names: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(names).items()))
-
-
-def _share(flags: Iterable[bool]) -> Estimate:
-    return proportion([[float(flag)] for flag in flags])

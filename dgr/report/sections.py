@@ -412,21 +412,43 @@ def _loss(step: StepResult) -> str:
     return f"{value:.3f}" if isinstance(value, (int, float)) else "-"
 
 
+STEP_HEADER = ("Step", "State", "Time", "Peak memory, MiB", "Device time", "Prompt tokens",
+               "Generated", "Generated a second", "Scored", "Prompts from cache",
+               "Device memory, MiB")  # fmt: skip
+
+
 def step_table(run: Run) -> Cells:
-    """Time and peak memory of every step."""
-    rows = [
+    """What every step cost: time, memory, tokens of its engine."""
+    rows: list[tuple[str, ...]] = [
         (
             step.name,
             "finished" if step.finished else "missing",
             _seconds(step.timing.get("seconds")),
             _whole(step.timing.get("peak_rss_mib")),
+            _seconds(step.timing.get("device_seconds")),
+            _whole(step.timing.get("prompt_tokens")),
+            _whole(step.timing.get("generated_tokens")),
+            _whole(step.timing.get("generated_tokens_per_s")),
+            _whole(step.timing.get("scored_tokens")),
+            _percent(step.timing.get("cache_hit_share")),
+            _whole(step.timing.get("peak_device_mib")),
         )
         for step in run.steps
     ]
-    seconds = [step.timing.get("seconds") for step in run.steps]
-    total = sum(value for value in seconds if isinstance(value, (int, float)))
-    rows.append(("all steps", "", _seconds(total), ""))
-    return Cells(("Step", "State", "Time", "Peak memory, MiB"), tuple(rows))
+
+    def total(name: str) -> float:
+        values = [step.timing.get(name) for step in run.steps]
+        return sum(value for value in values if isinstance(value, (int, float)))
+
+    sums = [_whole(total(name)) for name in ("prompt_tokens", "generated_tokens")]
+    seconds, device = _seconds(total("seconds")), _seconds(total("device_seconds"))
+    scored = _whole(total("scored_tokens"))
+    rows.append(("all steps", "", seconds, "", device, *sums, "", scored, "", ""))
+    return Cells(STEP_HEADER, tuple(rows))
+
+
+def _percent(share: Any) -> str:
+    return f"{100 * share:.0f} %" if isinstance(share, (int, float)) else "-"
 
 
 def _seconds(value: Any) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from dgr.engines import EngineConfig, load_engine
 from dgr.engines.base import ScoreRequest
+from dgr.engines.usage import Metered
 from dgr.errors import UserError
 from dgr.files import read_records
 from dgr.progress import Progress
@@ -83,10 +84,10 @@ def measure_drift(
         gaps = _gaps(config.embedding, outputs, seed)
         models = {arm: _model(folder) for arm, folder in tuned.items()}
         requests = _requests(outputs[BASE], config.kl.max_items, seed)
-        divergences, too_long = _divergences(engine, model, models, requests)
+        divergences, too_long, cost = _divergences(engine, model, models, requests)
         rows = list(_rows(outputs, gaps, divergences))
         summary = {**_summary(config, outputs, rows, seed), "too_long": too_long}
-        step.finish(summary, {"records.jsonl": rows})
+        step.finish(summary, {"records.jsonl": rows}, cost)
 
 
 def _check_arms(tuned: Mapping[str, Path], evaluations: Mapping[str, Path]) -> None:
@@ -182,11 +183,11 @@ def _requests(base: Samples, most: int | None, seed: int) -> list[ScoreRequest]:
 
 def _divergences(
     config: EngineConfig, model: Path, tuned: Mapping[str, Path], requests: list[ScoreRequest]
-) -> tuple[Divergences, int]:
-    """KL of each tuned model from the base, and how many texts do not fit the context."""
+) -> tuple[Divergences, int, dict[str, float]]:
+    """KL of each tuned model from the base, how many texts do not fit the context, and the cost."""
     if not requests:
-        return {}, 0
-    engine = load_engine(config, model)
+        return {}, 0, {}
+    engine = Metered(load_engine(config, model))
     chat = load_chat(model, config.thinking)
     requests, too_long = that_fit(chat, engine.context_length, requests)
     result: Divergences = {}
@@ -198,7 +199,7 @@ def _divergences(
                     Component.ANSWER: np.asarray(found.answer, dtype=float),
                 }
                 progress.advance()
-    return result, len(too_long)
+    return result, len(too_long), engine.cost()
 
 
 def _rows(

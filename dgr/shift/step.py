@@ -20,6 +20,7 @@ import numpy as np
 
 from dgr.engines import EngineConfig, load_engine
 from dgr.engines.base import Engine, Score, ScoreRequest
+from dgr.engines.usage import Metered
 from dgr.errors import UserError
 from dgr.files import read_records
 from dgr.progress import Progress
@@ -85,7 +86,8 @@ def measure_shift(
             verify(folder)
         texts, counts = _texts(config, data, refined, own, seed)
         chat = load_chat(model, engine.thinking)
-        scores, too_long = _score(load_engine(engine, model), chat, texts)
+        metered = Metered(load_engine(engine, model))
+        scores, too_long = _score(metered, chat, texts)
         gaps = _distances(config.embedding, texts, seed)
         records = list(_records(texts, scores, gaps))
         summary = {
@@ -93,7 +95,7 @@ def measure_shift(
             **counts,
             "too_long": too_long,
         }
-        step.finish(summary, {"records.jsonl": records})
+        step.finish(summary, {"records.jsonl": records}, metered.cost())
 
 
 def _texts(

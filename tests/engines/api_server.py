@@ -130,11 +130,15 @@ def api_server(answer: Answer, models: dict[str, int | None]) -> Iterator[ApiSer
         http.server_close()
 
 
+def usage(prompt: list[int], ids: list[int]) -> dict[str, int]:
+    return {"prompt_tokens": len(prompt), "completion_tokens": len(ids)}
+
+
 def scripted(path: str, body: dict[str, Any]) -> dict[str, Any]:
     """An answer that tells the seed that it was asked with."""
     text = f"thought of {body['seed']}</think>\n\nsaid {body['seed']}"
     choice = {"text": text, "finish_reason": "stop"}
-    return {"choices": [choice], "usage": {"completion_tokens": 7}}
+    return {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 7}}
 
 
 def slow(seconds: float) -> Answer:
@@ -188,7 +192,7 @@ class Served:
         choice: dict[str, Any] = {"text": text, "finish_reason": finish.value}
         if self.gives_ids and body.get("return_token_ids"):
             choice["token_ids"] = ids
-        return {"choices": [choice], "usage": {"completion_tokens": len(ids)}}
+        return {"choices": [choice], "usage": usage(body["prompt"], ids)}
 
     def _chat(self, body: dict[str, Any]) -> dict[str, Any]:
         prompt = self.engine.chat.prompt_ids(body["messages"][-1]["content"])
@@ -198,7 +202,7 @@ class Served:
             parsed = self.engine.chat.parse(ids)
             message = {"content": parsed.answer or None, "reasoning_content": parsed.trace}
         choice = {"message": message, "finish_reason": finish.value}
-        return {"choices": [choice], "usage": {"completion_tokens": len(ids)}}
+        return {"choices": [choice], "usage": usage(prompt, ids)}
 
     def _score(self, prompt: list[int]) -> dict[str, Any]:
         import torch
@@ -211,4 +215,7 @@ class Served:
             for place, token in enumerate(prompt[1:])
         ]
         choice = {"text": "", "finish_reason": "length", "prompt_logprobs": entries}
-        return {"choices": [choice], "usage": {"completion_tokens": 1}}
+        return {
+            "choices": [choice],
+            "usage": {"prompt_tokens": len(prompt), "completion_tokens": 1},
+        }

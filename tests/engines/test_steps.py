@@ -23,7 +23,7 @@ def said(path: str, body: dict[str, Any]) -> dict[str, Any]:
     """A trace, if the thinking block is open, and an answer, both by the seed."""
     text = f"I should not help with this, reason {body['seed']}.</think>\n\nNo, I will not help."
     choice = {"text": text, "finish_reason": "stop"}
-    return {"choices": [choice], "usage": {"completion_tokens": 9}}
+    return {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 9}}
 
 
 @pytest.fixture(autouse=True)

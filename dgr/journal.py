@@ -1,0 +1,176 @@
+"""Records that are on disk as soon as they are made, and found again after a crash.
+
+Memory holds no record of either kind:
+
+    Journal   unfinished work in any order, each record found by its key
+    Ledger    finished records in their final order: what a restart counts and does not do again
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from dgr.files import unwritable
+
+SYNC_SECONDS = 0.5
+"""A line is the kernel's as soon as it is added, and safe from its crash after so long."""
+BLOCK = 1 << 20
+
+RowT = TypeVar("RowT", bound=BaseModel)
+
+
+class Journal(Generic[RowT]):
+    """Records by key, in a file of lines; `rows` reads one when it is asked for."""
+
+    def __init__(self, path: Path, kind: type[RowT], key: Callable[[RowT], str]) -> None:
+        self._lines, self._key = _Lines(path), key
+        self._places: dict[str, tuple[int, int]] = {}
+        for place, line, row in self._lines.recover(kind):
+            self._places[key(row)] = place, len(line)
+        self.rows: Mapping[str, RowT] = _Rows(self._lines, self._places, kind)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def add(self, row: RowT) -> None:
+        line = row.model_dump_json().encode() + b"\n"
+        self._places[self._key(row)] = self._lines.append(line), len(line)
+
+    def clear(self) -> None:
+        """Forget all: what the records were for is finished."""
+        self._places.clear()
+        self._lines.truncate(0)
+
+    def close(self) -> None:
+        self._lines.close()
+
+
+class _Rows(Mapping[str, RowT]):
+    """The records of a journal, each read from the file when it is asked for."""
+
+    def __init__(
+        self, lines: "_Lines", places: Mapping[str, tuple[int, int]], kind: type[RowT]
+    ) -> None:
+        self._lines, self._places, self._kind = lines, places, kind
+
+    def __getitem__(self, key: str) -> RowT:
+        place, length = self._places[key]
+        return self._kind.model_validate_json(self._lines.read(place, length))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class Ledger(Generic[RowT]):
+    """Finished records in their final order, added a whole window of `window` rows at a time.
+
+    A restart finds whole windows alone, so that every window is made of the same rows again.
+    """
+
+    def __init__(self, path: Path, kind: type[RowT], window: int) -> None:
+        self._lines, self._kind = _Lines(path), kind
+        self.count = 0
+        whole = 0
+        for place, line, _ in self._lines.recover(kind):
+            self.count += 1
+            if self.count % window == 0:
+                whole = place + len(line)
+        self.count -= self.count % window
+        self._lines.truncate(whole)
+
+    def __iter__(self) -> Iterator[RowT]:
+        for line in self._lines:
+            yield self._kind.model_validate_json(line)
+
+    def extend(self, rows: Iterable[RowT]) -> None:
+        lines = [row.model_dump_json().encode() + b"\n" for row in rows]
+        self._lines.append(b"".join(lines))
+        self.count += len(lines)
+
+    def blocks(self) -> Iterator[bytes]:
+        """The file as it is."""
+        for place in range(0, self._lines.size, BLOCK):
+            yield self._lines.read(place, BLOCK)
+
+    def close(self) -> None:
+        self._lines.close()
+
+
+class _Lines:
+    """A file that grows by whole lines, unbuffered, and is synced beside the work."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        self.size = os.fstat(self._file).st_size
+        self._unsynced, self._closed = False, threading.Event()
+        self._problem: OSError | None = None
+        self._syncing = threading.Thread(target=self._sync_now_and_then, daemon=True)
+        self._syncing.start()
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._path.open("rb") as file:
+            yield from file
+
+    def recover(self, kind: type[RowT]) -> Iterator[tuple[int, bytes, RowT]]:
+        """Every whole line with its place; what a crash cut is dropped, with all after it."""
+        place = 0
+        for line in self:
+            try:
+                row = kind.model_validate_json(line)
+            except ValidationError:
+                break
+            if not line.endswith(b"\n"):
+                break
+            yield place, line, row
+            place += len(line)
+        self.truncate(place)
+
+    def append(self, data: bytes) -> int:
+        """Add whole lines; the place of the first is returned."""
+        place = self.size
+        try:
+            if self._problem:
+                raise self._problem
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            raise unwritable(self._path, error) from error
+        self.size += len(data)
+        self._unsynced = True
+        return place
+
+    def read(self, place: int, length: int) -> bytes:
+        return os.pread(self._file, length, place)
+
+    def truncate(self, size: int) -> None:
+        if size < self.size:
+            os.ftruncate(self._file, size)
+            self.size = size
+
+    def close(self) -> None:
+        self._closed.set()
+        self._syncing.join()
+        os.close(self._file)
+
+    def _sync_now_and_then(self) -> None:
+        last = False
+        while not last:
+            last = self._closed.wait(SYNC_SECONDS)
+            if self._unsynced:
+                self._unsynced = False
+                try:
+                    os.fsync(self._file)
+                except OSError as error:
+                    self._problem = error

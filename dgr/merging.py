@@ -1,0 +1,104 @@
+"""Shards of one step put together again: the very folder that one process would have left.
+
+union = Union(parts, "refine")              # checks every file, and that the parts fit
+with StepFolder.of(out, union.identity) as step: ...
+    step.finish(summary, {"records.jsonl": union.rows(RefinedSample, unit)}, union.cost())
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from dgr.errors import UserError
+from dgr.files import read_json, read_records
+from dgr.shards import Shard
+from dgr.steps import SHARD, TIMING, code_digest, verify
+
+SUMMED = ("engine_seconds", "device_seconds", "prompt_tokens", "generated_tokens", "scored_tokens")
+GREATEST = ("peak_rss_mib", "peak_device_mib")
+
+RowT = TypeVar("RowT", bound=BaseModel)
+
+
+class Union:
+    """The finished shards of one step, each there once, of equal inputs, config, code and seed."""
+
+    def __init__(self, parts: Sequence[Path], step: str) -> None:
+        manifests = {part: verify(part) for part in parts}
+        found: dict[int, Path] = {}
+        counts = set()
+        for part, manifest in manifests.items():
+            shard = Shard.parse(manifest.get(SHARD, ""))
+            if shard is None or manifest["step"] != step:
+                raise UserError(f"{part} holds no shard of {step}; name what --shard made")
+            if shard.index in found:
+                raise UserError(f"{part} and {found[shard.index]} are both shard {shard}")
+            found[shard.index] = part
+            counts.add(shard.count)
+        self.parts = [found[index] for index in sorted(found)]
+        self._check_complete(counts, set(found))
+        self.identity = _common_identity(manifests)
+
+    @staticmethod
+    def _check_complete(counts: set[int], found: set[int]) -> None:
+        if len(counts) != 1:
+            named = " and ".join(map(str, sorted(counts)))
+            raise UserError(f"these are shards of {named}; merge those of one number")
+        (count,) = counts
+        missing = [f"{index}/{count}" for index in range(1, count + 1) if index not in found]
+        if missing:
+            raise UserError(f"shard {', '.join(missing)} is missing; run it, and merge all again")
+
+    def rows(self, kind: type[RowT], unit: Callable[[RowT], Hashable]) -> Iterator[RowT]:
+        """All rows in the order of the whole. A shard has every n-th unit: rows of one `unit`."""
+        streams = [
+            groupby(read_records(part / "records.jsonl", kind), key=unit) for part in self.parts
+        ]
+        seen: set[Hashable] = set()
+        ended: Path | None = None
+        while True:
+            for part, stream in zip(self.parts, streams, strict=True):
+                name, rows = next(stream, (None, None))
+                if rows is None:
+                    ended = ended or part
+                    continue
+                if ended or name in seen:
+                    why = f"{name} is there twice" if name in seen else f"{ended} has too few rows"
+                    raise UserError(f"{part} does not fit the other shards: {why}; run all again")
+                seen.add(name)
+                yield from rows
+            if ended:
+                return
+
+    def cost(self) -> dict[str, float]:
+        """What the parts took together."""
+        timings = [read_json(part / TIMING) for part in self.parts if (part / TIMING).is_file()]
+        total: dict[str, float] = {}
+        for names, add in ((SUMMED, sum), (GREATEST, max)):
+            for name in names:
+                values = [timing[name] for timing in timings if name in timing]
+                if values:
+                    total[name] = round(add(values), 3)
+        return total
+
+
+def _common_identity(manifests: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    identities = {
+        part: {key: value for key, value in manifest.items() if key not in ("files", SHARD)}
+        for part, manifest in manifests.items()
+    }
+    (first, identity), *others = identities.items()
+    for part, other in others:
+        for key, value in identity.items():
+            if other.get(key) != value:
+                raise UserError(
+                    f"{first} and {part} differ in their {key}; merge parts of one step"
+                )
+    if identity["code"] != code_digest():
+        raise UserError(
+            f"{first} was made by other code than this; merge with the dgr that made it"
+        )
+    return identity
