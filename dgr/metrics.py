@@ -13,7 +13,7 @@ Names are `<kind>_<measure>`, `<kind>_<measure>@<suite>` for one suite alone, an
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -121,12 +121,8 @@ def figure(
     name: str, records: Sequence[EvalRecord], *, confidence: float = CONFIDENCE, seed: int = 0
 ) -> Estimate:
     """One share or accuracy over all records of its kind; unknown where there are none."""
-    value, rows = _VALUES[name], _rows(name, records)
-    strata = {stratum: clusters(members, value) for stratum, members in _strata(name, rows).items()}
-    if len(strata) == 1:
-        return proportion(next(iter(strata.values())).values(), confidence)
-    means = {stratum: [*map(_mean, found.values())] for stratum, found in strata.items()}
-    return _combined(means, 0.0, confidence, seed)
+    found = {stratum: [*means.values()] for stratum, means in outcomes(name, records).items()}
+    return combined(found, 0.0, confidence=confidence, seed=seed)
 
 
 def difference(
@@ -142,13 +138,12 @@ def difference(
     The two record lists must cover the same items (`mismatch` tells). `name` is one of
     `COMPARABLE`.
     """
-    ours = _strata(name, _rows(name, candidate))
-    theirs = _strata(name, _rows(name, baseline))
-    strata: dict[Stratum, list[float]] = {}
-    for stratum, rows in ours.items():
-        new, old = (clusters(found, _VALUES[name]) for found in (rows, theirs[stratum]))
-        strata[stratum] = [_mean(new[question]) - _mean(old[question]) for question in new]
-    return _combined(strata, -1.0, confidence, seed)
+    ours, theirs = outcomes(name, candidate), outcomes(name, baseline)
+    changes = {
+        stratum: [mean - theirs[stratum][question] for question, mean in means.items()]
+        for stratum, means in ours.items()
+    }
+    return combined(changes, -1.0, confidence=confidence, seed=seed)
 
 
 def reasoning_difference(
@@ -174,20 +169,32 @@ Stratum = tuple[str, str]
 """A suite, and a family within it; both empty where all questions count alike."""
 
 
-def _strata(name: str, rows: Sequence[EvalRecord]) -> dict[Stratum, list[EvalRecord]]:
+def outcomes(name: str, records: Sequence[EvalRecord]) -> dict[Stratum, dict[str, float]]:
+    """What a metric sees of each question, over its samples, by stratum."""
     found: dict[Stratum, list[EvalRecord]] = {}
-    for row in rows:
+    for row in _rows(name, records):
         stratum = (row.suite, row.family) if name == "reasoning_accuracy" else ("", "")
         found.setdefault(stratum, []).append(row)
-    return dict(sorted(found.items()))
+    return {
+        stratum: {
+            question: _mean(values) for question, values in clusters(rows, _VALUES[name]).items()
+        }
+        for stratum, rows in sorted(found.items())
+    }
 
 
-def _combined(
-    strata: dict[Stratum, list[float]], floor: float, confidence: float, seed: int
+def combined(
+    strata: Mapping[Stratum, Sequence[float]],
+    floor: float,
+    *,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
 ) -> Estimate:
-    """The mean over suites, each of them the mean over its families."""
+    """The mean over suites, each of them the mean over its families, of values in [floor, 1]."""
     if not strata:
         return UNKNOWN
+    if len(strata) == 1 and floor == 0:
+        return proportion([[value] for values in strata.values() for value in values], confidence)
     families = Counter(suite for suite, _ in strata)
     return bounded_mean(
         {_flat(stratum): values for stratum, values in strata.items()},

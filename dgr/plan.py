@@ -10,7 +10,9 @@ from typing import Any
 
 from dgr.config import BASELINE, RunConfig
 from dgr.engines import resolve_model
+from dgr.evaluate.config import SuiteConfig
 from dgr.files import read_json
+from dgr.gate.power import Planned, undecided
 from dgr.steps import MANIFEST, TIMING, code_digest, input_digest, manifest_digest
 from dgr.storage import fetch_file
 
@@ -44,6 +46,14 @@ def plan(config: RunConfig, run: Path) -> list[PlannedStep]:
         seconds = read_json(timing)["seconds"] if timing.is_file() else None
         steps.append(PlannedStep(name, cached, completions, tokens, seconds))
     return steps
+
+
+def warnings(config: RunConfig) -> list[str]:
+    """What the gate's policy asks of the suites that they have too few questions for."""
+    return undecided(
+        config.gate,
+        {suite.name: Planned(suite.kind, _items(suite)) for suite in config.evaluate.suites},
+    )
 
 
 def _sections(config: RunConfig) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -112,6 +122,12 @@ def _count(source: str) -> int:
     return sum(bool(line.strip()) for line in text.split("\n"))
 
 
+def _items(suite: SuiteConfig) -> int:
+    """Questions of a suite; 0 where its file is not here."""
+    items = _count(suite.path)
+    return min(items, suite.limit or items)
+
+
 def _sampled(name: str, config: RunConfig, rows: int) -> tuple[int, int]:
     """Completions that a step samples at least, and the most tokens they can take."""
     step = name.partition("/")[0]
@@ -126,8 +142,7 @@ def _sampled(name: str, config: RunConfig, rows: int) -> tuple[int, int]:
         return 0, 0
     completions = tokens = 0
     for suite in config.evaluate.suites:
-        items = _count(suite.path)
-        count = min(items, suite.limit or items) * suite.samples
+        count = _items(suite) * suite.samples
         completions += count
         tokens += count * suite.sampling.max_new_tokens
     return completions, tokens

@@ -4,7 +4,7 @@ import pytest
 
 from dgr.config import RunConfig, load_run_config
 from dgr.data import ingest
-from dgr.plan import PlannedStep, plan
+from dgr.plan import PlannedStep, plan, warnings
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,3 +39,14 @@ def test_finished_step_is_cached_until_its_section_changes(
         assert not states(plan(changed, tmp_path))["ingest"], override
     untouched = load_run_config(ROOT / "configs" / "nano.yaml", ["data.limit=20", "sft.epochs=9"])
     assert states(plan(untouched, tmp_path))["ingest"]
+
+
+def test_too_few_questions_for_the_policy_are_told(config: RunConfig) -> None:
+    assert warnings(config) == []
+    suites = [
+        suite.model_copy(update={"limit": 60}) if suite.name == "harmful" else suite
+        for suite in config.evaluate.suites
+    ]
+    evaluate = config.evaluate.model_copy(update={"suites": tuple(suites)})
+    (told,) = warnings(config.model_copy(update={"evaluate": evaluate}))
+    assert "60 questions cannot decide a limit of 5.0 %; about 173 could" in told

@@ -1,6 +1,7 @@
 """`dgr plan`: what a run would do."""
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -25,9 +26,12 @@ def plan(
     """Show which steps would run, which are cached, and how much they would sample."""
     from dgr.config import load_run_config
     from dgr.plan import plan as plan_run
+    from dgr.plan import warnings
 
     settings = load_run_config(config, overrides)
     steps = plan_run(settings, runs / settings.name)
+    for warning in warnings(settings):
+        print(f"dgr: warning: {warning}", file=sys.stderr)
     if as_json:
         print(json.dumps([asdict(step) for step in steps], indent=2))
         return
