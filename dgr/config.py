@@ -46,6 +46,7 @@ class RunConfig(Settings):
     sft: SftConfig = SftConfig()
     evaluate: EvaluateConfig
     gate: Policy = GatePolicy()
+    """The policy of the gate, or the path of a YAML file with it."""
     registry: RegistryConfig = RegistryConfig()
     notify: NotifyConfig = NotifyConfig()
     cluster: ClusterConfig = ClusterConfig()
