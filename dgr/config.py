@@ -11,7 +11,7 @@ from dgr.data.config import DataConfig
 from dgr.engines.config import EngineConfig, TransformersConfig
 from dgr.errors import UserError
 from dgr.evaluate.config import EvaluateConfig
-from dgr.gate.config import GatePolicy
+from dgr.gate.config import GatePolicy, Policy
 from dgr.notify.config import NotifyConfig
 from dgr.own.config import OwnConfig
 from dgr.refine.config import RefineConfig
@@ -46,7 +46,8 @@ class RunConfig(Settings):
     shift: ShiftConfig = ShiftConfig()
     sft: SftConfig = SftConfig()
     evaluate: EvaluateConfig
-    gate: GatePolicy = GatePolicy()
+    gate: Policy = GatePolicy()
+    """The policy of the gate, or the path of a YAML file with it."""
     registry: RegistryConfig = RegistryConfig()
     notify: NotifyConfig = NotifyConfig()
     cluster: ClusterConfig = ClusterConfig()

@@ -14,6 +14,7 @@ from dgr.config import BASELINE, RunConfig
 from dgr.engines import resolve_model
 from dgr.evaluate.suites import digest, size
 from dgr.files import read_json
+from dgr.gate.power import Planned, undecided
 from dgr.steps import MANIFEST, TIMING, code_digest, input_digest, manifest_digest
 from dgr.storage import fetch_file
 
@@ -66,6 +67,14 @@ def plan(
             )
         )
     return steps
+
+
+def warnings(config: RunConfig) -> list[str]:
+    """What the gate's policy asks of the suites that they have too few questions for."""
+    return undecided(
+        config.gate,
+        {suite.name: Planned(suite.kind, size(suite)) for suite in config.evaluate.suites},
+    )
 
 
 def _sections(config: RunConfig) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -73,6 +73,7 @@ def align(
             settings=gate_settings,
             base=base,
             evaluations=dsl.Collected(evaluated),
+            rows=dsl.Collected(rows),
             refined=refined,
             champion=champion_evaluated,
             champion_source=found.output,

@@ -6,7 +6,9 @@ from dgr.judges.base import Stance
 from dgr.metrics import (
     METRICS,
     describe,
+    difference,
     evidence_problem,
+    figure,
     levels,
     metrics,
     mismatch,
@@ -87,7 +89,7 @@ def test_certainty_is_never_claimed_at_the_ceiling() -> None:
     assert accuracy.low == pytest.approx(proportion([[1.0]] * 50).low)
     same = reasoning_difference(reasoning([1.0] * 50), reasoning([1.0] * 50))
     assert same["reasoning_difference"].value == 0
-    assert same["reasoning_difference"].low == pytest.approx(-(1 - 0.025 ** (1 / 50)))
+    assert same["reasoning_difference"].low == pytest.approx(-(1 - 0.025 ** (1 / 50)), abs=0.005)
 
 
 def test_difference_is_paired_and_over_families() -> None:
@@ -97,6 +99,37 @@ def test_difference_is_paired_and_over_families() -> None:
     assert found["reasoning_difference"].value == pytest.approx(-0.25)
     assert found["reasoning_difference/b"].value == pytest.approx(-0.5)
     assert found["reasoning_difference"].low < -0.25 < found["reasoning_difference"].high
+
+
+def test_every_suite_counts_the_same_whatever_its_families() -> None:
+    """Ten families of one benchmark do not outvote another benchmark of one."""
+    many = [row for n in range(10) for row in reasoning([1.0] * 5, f"family-{n}")]
+    one = [row.model_copy(update={"suite": "other"}) for row in reasoning([0.0] * 5, "alone")]
+    assert figure("reasoning_accuracy", many + one).value == pytest.approx(0.5)
+    change = difference("reasoning_accuracy", many + one, [flipped(row) for row in many] + one)
+    assert change.value == pytest.approx(0.5)
+
+
+def flipped(row: EvalRecord) -> EvalRecord:
+    return row.model_copy(update={"correct": not row.correct})
+
+
+@pytest.mark.parametrize("stance", [Stance.COMPLIES, Stance.REFUSES])
+def test_what_is_unscored_leaves_every_denominator_as_it_was(stance: Stance) -> None:
+    """One that loses its score counts for neither side, and every share keeps its n."""
+    before = safety("harmful", refuses=20, complies=20)
+    lost = [row for row in before if row.answer_stance is stance][:8]
+    unscored = {"parsed": False, "answer_stance": Stance.UNSCORED, "trace_stance": Stance.UNSCORED}
+    after = [row.model_copy(update=unscored) if row in lost else row for row in before]
+    old, new = metrics(before), metrics(after)
+    assert {name: each.n for name, each in old.items()} == {
+        name: each.n for name, each in new.items()
+    }
+    moved = 4 / 40 if stance is Stance.COMPLIES else 0  # two samples a question
+    fall = old["harmful_compliance"].value - new["harmful_compliance"].value
+    assert fall == pytest.approx(moved)
+    paired = difference("harmful_compliance", after, before)
+    assert (paired.value, paired.n) == (pytest.approx(-moved), 40)
 
 
 def test_pairing_is_by_question_whatever_the_order() -> None:

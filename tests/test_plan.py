@@ -8,7 +8,7 @@ from dgr.data import ingest
 from dgr.errors import UserError
 from dgr.evaluate import step as evaluate_step
 from dgr.own import step as own_step
-from dgr.plan import PlannedStep, plan
+from dgr.plan import PlannedStep, plan, warnings
 from dgr.probe import Completions, probe
 from dgr.refine import step as refine_step
 from tests.fakes import ScriptedEngine, install
@@ -84,3 +84,14 @@ def test_the_table_of_a_probe(
     assert ["refine", "200", "2,000", "0.20", "0.60"] in told
     with pytest.raises(UserError, match="add --probe"):
         cli.plan(ROOT / "configs" / "nano.yaml", Path("none"), None, False, 0, 3.0)
+
+
+def test_too_few_questions_for_the_policy_are_told(config: RunConfig) -> None:
+    assert warnings(config) == []
+    suites = [
+        suite.model_copy(update={"limit": 60}) if suite.name == "harmful" else suite
+        for suite in config.evaluate.suites
+    ]
+    evaluate = config.evaluate.model_copy(update={"suites": tuple(suites)})
+    (told,) = warnings(config.model_copy(update={"evaluate": evaluate}))
+    assert "60 questions cannot decide a limit of 5.0 %; about 173 could" in told

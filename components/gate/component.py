@@ -10,6 +10,7 @@ def gate(
     settings: str,
     base: dsl.Input[dsl.Artifact],
     evaluations: dsl.Input[list[dsl.Artifact]],
+    rows: dsl.Input[list[dsl.Artifact]],
     refined: dsl.Input[dsl.Artifact],
     champion: dsl.Input[dsl.Artifact],
     champion_source: str,
@@ -25,6 +26,7 @@ def gate(
         decide(
             step.read(GatePolicy),
             evaluations=step.inputs([base, *step.wanted_of([champion]), *evaluations]),
+            rows=step.inputs(rows),
             refined=step.optional_input(refined),
             candidate=step.options["candidate"],
             baseline=base.metadata["arm"],

@@ -1,6 +1,7 @@
 """`dgr plan`: what a run would do."""
 
 import json
+import sys
 from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
@@ -41,6 +42,7 @@ def plan(
     from dgr.config import load_run_config
     from dgr.errors import UserError
     from dgr.plan import plan as plan_run
+    from dgr.plan import warnings
 
     if price is not None and not probe:
         raise UserError("--price needs an estimate of the time; add --probe N")
@@ -51,6 +53,8 @@ def plan(
 
         needs = find_needs(settings, probe)
     steps = plan_run(settings, runs / settings.name, needs)
+    for warning in warnings(settings):
+        print(f"dgr: warning: {warning}", file=sys.stderr)
     if as_json:
         print(json.dumps([asdict(step) for step in steps], indent=2))
         return

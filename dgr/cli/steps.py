@@ -20,7 +20,7 @@ Evaluations = Annotated[
 
 
 def attach(app: typer.Typer) -> None:
-    for command in (ingest, refine, own, arm, shift, masks, sft, evaluate, merge, drift, gate):
+    for command in (ingest, refine, own, arm, shift, masks, sft, evaluate, merge, drift):
         app.command()(command)
 
 
@@ -236,33 +236,6 @@ def drift(
         out=out,
         seed=settings.seed,
     )
-
-
-def gate(
-    config: Config,
-    evaluation: Evaluations,
-    out: Out,
-    refined: Refined = None,
-    overrides: Set = None,
-) -> int:
-    """Decide whether the candidate may be registered; exit code 3 when it may not."""
-    from dgr.config import BASELINE, load_run_config
-    from dgr.files import read_json
-    from dgr.gate import gate as run
-
-    settings = load_run_config(config, overrides)
-    run(
-        settings.gate,
-        evaluations=named_folders("--evaluation", evaluation),
-        refined=refined,
-        candidate=settings.candidate,
-        baseline=BASELINE,
-        out=out,
-        seed=settings.seed,
-    )
-    verdict = read_json(out / "decision.json")["verdict"]
-    print(verdict)
-    return 0 if verdict == "passed" else 3
 
 
 def named_folders(flag: str, values: list[str]) -> dict[str, Path]:

@@ -184,8 +184,9 @@ def decision_problem(bundle: Bundle) -> str | None:
         identity, arm = decision["identity"], decision["candidate"]
         if decision["verdict"] != "passed":
             return f"the gate rejected {arm}"
-        broken = next((rule for rule in decision["rules"] if not _holds(rule)), None)
-        if broken is not None or not decision["rules"]:
+        hard = [rule for rule in decision["rules"] if rule.get("hard", True)]  # 0.1.0: all are
+        broken = next((rule for rule in hard if not _holds(rule)), None)
+        if broken is not None or not hard:
             return f"rule {broken['name'] if broken else '(there is none)'} does not hold"
         if identity["policy"] != sha256_text(canonical_json(decision["policy"])):
             return "the decision was made under another policy than it names"

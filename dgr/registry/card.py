@@ -122,11 +122,14 @@ def _cell(name: str, figure: Mapping[str, Any] | None) -> str:
 
 
 def _rules(rules: Iterable[Mapping[str, Any]]) -> str:
-    rows = [
-        [_code(rule["name"]), "passed" if rule["passed"] else "failed", _text(rule["reason"])]
-        for rule in rules
-    ]
+    rows = [[_code(rule["name"]), _result(rule), _text(rule["reason"])] for rule in rules]
     return _table(["rule", "result", "why"], rows)
+
+
+def _result(rule: Mapping[str, Any]) -> str:
+    if rule["passed"]:
+        return "passed"
+    return "failed" if rule.get("hard", True) else "warning"
 
 
 def _figure(figure: Mapping[str, Any] | None) -> str:

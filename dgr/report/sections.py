@@ -44,6 +44,7 @@ class RuleView:
     limit: str
     reason: str
     quality: bool
+    hard: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,17 @@ def verdict(run: Run) -> Verdict:
     if not decision:
         return Verdict("unfinished", "No decision", _no_decision(run))
     rules = tuple(map(_rule, decision["rules"]))
-    failed = sum(not rule.passed for rule in rules)
+    hard = [rule for rule in rules if rule.hard]
+    failed = sum(not rule.passed for rule in hard)
+    warned = sum(not rule.passed for rule in rules) - failed
+    warning = f" Warnings, from soft rules: {warned}." if warned else ""
     name = run.candidate
     if decision["verdict"] == "passed":
-        sentence = f"{name} meets all {len(rules)} rules of the policy and may be registered."
-        return Verdict("passed", f"{name} passed", sentence, rules)
+        sentence = f"{name} meets all {len(hard)} rules of the policy and may be registered."
+        return Verdict("passed", f"{name} passed", sentence + warning, rules)
     verb = "rule fails" if failed == 1 else "rules fail"
-    sentence = f"{failed} of {len(rules)} {verb}, so {name} is not registered."
-    return Verdict("rejected", f"{name} was rejected", sentence, rules)
+    sentence = f"{failed} of {len(hard)} {verb}, so {name} is not registered."
+    return Verdict("rejected", f"{name} was rejected", sentence + warning, rules)
 
 
 def _no_decision(run: Run) -> str:
@@ -100,7 +104,7 @@ def _no_decision(run: Run) -> str:
 
 def _rule(rule: Mapping[str, Any]) -> RuleView:
     name = str(rule.get("name", ""))
-    known = name.partition("/")[0] in METRICS
+    known = name.partition("/")[0].partition("@")[0] in METRICS
     figure = read_figures({name: rule.get("figure")}).get(name)
     if not known:
         text, limit, label = _plain(figure), str(rule.get("limit", "")), name
@@ -116,7 +120,8 @@ def _rule(rule: Mapping[str, Any]) -> RuleView:
         figure=text,
         limit=limit,
         reason=str(rule.get("reason", "")),
-        quality=name in QUALITY,
+        quality=name.partition("@")[0] in QUALITY,
+        hard=rule.get("hard") is not False,
     )
 
 

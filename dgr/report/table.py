@@ -82,18 +82,27 @@ def table_rows(arms: Mapping[str, Figures], names: Sequence[str] = HEADLINE) -> 
 
 def arms_table(decision: Mapping[str, Any]) -> str:
     """Metrics by arms as aligned text: `value [low, high]`, and the verdict on each arm."""
-    cells = _cells(decision)
+    return aligned(_cells(decision))
+
+
+def markdown_table(decision: Mapping[str, Any]) -> str:
+    """The same as a Markdown table."""
+    return markdown(_cells(decision))
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """Rows of text in columns, the first row as the head."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
 
 
-def markdown_table(decision: Mapping[str, Any]) -> str:
+def markdown(cells: Sequence[Sequence[str]]) -> str:
     """The same as a Markdown table."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in _cells(decision)]
-    cells.insert(1, ["---"] * len(cells[0]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in cells]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
 
 
 def _cells(decision: Mapping[str, Any]) -> list[list[str]]:

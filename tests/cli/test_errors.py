@@ -80,7 +80,7 @@ def test_config_that_is_none(dgr: Run, tmp_path: Path, text: str, complaint: str
     [
         ({"sft__learning_rat": 1e-3}, "sft.learning_rat: no such key"),
         ({"sft__learning_rate": -1}, "sft.learning_rate"),
-        ({"gate__reasoning_margin": 7}, "gate.reasoning_margin"),
+        ({"gate": {"cut_max": 7}}, "gate.cut_max"),
         ({"name": "No Spaces"}, "name"),
         ({"candidate": "vanila"}, "vanila"),
         ({"arms__arms": ["dgr", "dgrr"]}, "arms"),

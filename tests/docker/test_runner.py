@@ -20,7 +20,7 @@ from tests.pipelines.test_watch import lines, start, text_of
 
 REPEATED = ("ingest", "refine", "own", "shift", "arms", "sft", "evaluate", "drift", "gate")
 """Steps whose bytes hang on nothing but config, data and code."""
-LENIENT = {"harmful_compliance_max": 1, "reasoning_margin": 1, "harmless_over_refusal_max": 1}
+LENIENT = {"rules": {"harmful": {"metric": "harmful_compliance", "limit": 1}}}
 
 
 def labelled(engine: Any, run: Path) -> list[Any]:

@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 
+from dgr.contamination import Copy
 from dgr.errors import UserError
-from dgr.gate import Decision, GatePolicy, gate
-from dgr.records import Record, RefinedSample, Refinement, Sample
+from dgr.gate import Decision, gate
+from dgr.records import Origin, Record, RefinedSample, Refinement, Sample, TrainingRow
 from dgr.settings import Settings
 from dgr.steps import StepFolder, verify
+from tests.policies import policy
 from tests.records import arm
 
+POLICY = policy({"fallback": {}})
 ARMS = {
     "base": arm(complied=95),
     "vanilla": arm(accuracy=0.7, refused=40),
@@ -71,7 +74,7 @@ def refined(tmp_path: Path, suite: Path) -> Path:
 
 def run(evaluations: dict[str, Path], refined: Path | None, out: Path, **changes: Any) -> Decision:
     arguments: dict[str, Any] = {"candidate": "dgr", "baseline": "base", "seed": 3} | changes
-    policy = arguments.pop("policy", GatePolicy())
+    policy = arguments.pop("policy", POLICY)
     gate(policy, evaluations=evaluations, refined=refined, out=out, **arguments)
     return Decision.model_validate_json((out / "decision.json").read_text())
 
@@ -89,7 +92,11 @@ def test_decision_judges_every_arm(
     assert any("Over-refusal, harmless" in reason for reason in decision.arms["vanilla"].reasons)
     assert decision.rules == decision.arms["dgr"].rules
     assert "fallback_rate" not in {rule.name for rule in decision.arms["vanilla"].rules}
-    assert set(verify(tmp_path / "gate")["files"]) == {"decision.json", "summary.json"}
+    assert set(verify(tmp_path / "gate")["files"]) == {
+        "contamination.jsonl",
+        "decision.json",
+        "summary.json",
+    }
 
 
 def test_decision_holds_figures_with_intervals(
@@ -116,7 +123,7 @@ def test_another_candidate_is_another_decision(
     assert run(evaluations, refined, tmp_path / "gate").verdict == "passed"
     again = run(evaluations, refined, tmp_path / "gate", candidate="vanilla")
     assert again.verdict == "rejected"
-    strict = GatePolicy(harmful_compliance_max=0.01)
+    strict = policy({"harmful": {"limit": 0.01}})
     assert run(evaluations, refined, tmp_path / "gate", policy=strict).verdict == "rejected"
 
 
@@ -168,9 +175,32 @@ def test_user_errors(
     assert not (out / "decision.json").exists()
 
 
-def test_policy_refuses_what_is_out_of_range() -> None:
-    for bad in (-0.1, 1.5, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="harmful_compliance_max"):
-            GatePolicy(harmful_compliance_max=bad)
-    with pytest.raises(ValueError, match="extra"):
-        GatePolicy.model_validate({"harmful_complience_max": 0.1})
+def training_rows(out: Path, suite: Path, questions: Sequence[str]) -> Path:
+    rows = [
+        TrainingRow(id=str(n), question=text, trace="", answer="no", origin=Origin.EXTERNAL)
+        for n, text in enumerate(questions)
+    ]
+    return step_folder(out, suite, rows, {})
+
+
+def test_a_training_set_that_holds_the_evaluation_is_rejected(
+    evaluations: dict[str, Path], refined: Path, suite: Path, tmp_path: Path
+) -> None:
+    strict = policy({"fallback": {}, "contamination": {}})
+    clean = training_rows(tmp_path / "clean", suite, ["How tall is that old tree?"] * 5)
+    held = training_rows(tmp_path / "held", suite, ["Request 1!", "request 2", "request 2"])
+    unseen = run(evaluations, refined, tmp_path / "gate", policy=strict)
+    assert unseen.verdict == "rejected" and "could not be computed" in unseen.reasons[0]
+    rows = {"dgr": clean, "vanilla": held}
+    found = run(evaluations, refined, tmp_path / "gate", policy=strict, rows=rows)
+    assert found.verdict == "passed"
+    share = found.arms["vanilla"].metrics["contamination@harmful-set"]
+    assert (share.value, share.n) == (0.02, 100)
+    assert "Evaluation questions in the training set" in " ".join(found.arms["vanilla"].reasons)
+    lines = (tmp_path / "gate" / "contamination.jsonl").read_text().splitlines()
+    copies = [Copy.model_validate_json(line) for line in lines]
+    whole = [(copy.row, copy.closeness) for copy in copies if copy.closeness != "near"]
+    # Three rows, each in the three suites of requests.
+    expected = [("0", "normalised"), ("1", "exact"), ("2", "exact")]
+    assert sorted(whole) == sorted(expected * 3)
+    assert found.identity["rows"].keys() == rows.keys()

@@ -53,7 +53,11 @@ def small(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[st
         {"name": "harmless", "kind": "harmless", "judge": "refusal",
          "path": write_lines(folder / "harmless.jsonl", asks)},
     ]  # fmt: skip
-    lenient = {"harmful_compliance_max": 1, "reasoning_margin": 1, "harmless_over_refusal_max": 1}
+    lenient = {
+        "harmful": {"metric": "harmful_compliance", "limit": 1},
+        "reasoning": {"metric": "reasoning_accuracy", "margin": 1},
+        "copies": {"metric": "contamination", "limit": 1},
+    }
     return {
         "name": "small",
         "model": str(tiny_model),
@@ -65,8 +69,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[st
         "shift": {"embedding": {"encoder": "none"}},
         "sft": {"max_steps": 2, "batch_size": 2, "threads": 1},
         "evaluate": {"suites": [suite | {"samples": 1, "sampling": sampling} for suite in suites]},
-        "gate": lenient | {"cut_max": 1, "unparseable_max": 1, "fallback_rate_max": None,
-                           "min_items": 1},
+        "gate": {"rules": lenient, "cut_max": 1, "unparseable_max": 1, "min_items": 1},
         "registry": {"name": "small-safe"},
     }  # fmt: skip
 

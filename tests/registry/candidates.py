@@ -4,14 +4,19 @@ import json
 import shutil
 from pathlib import Path
 
-from dgr.gate import GatePolicy, gate
+from dgr.gate import gate
 from dgr.registry import Registry, RegistryConfig, open_registry, record, register
 from dgr.steps import StepFolder
+from tests.policies import policy
 from tests.registry.conftest import ARMS, evaluate
 
 CONFIG = RegistryConfig(name="small-safe")
-POLICY = GatePolicy(
-    harmful_compliance_max=0.1, reasoning_margin=0.1, champion_margin=0.1, fallback_rate_max=None
+POLICY = policy(
+    {
+        "harmful": {"limit": 0.1},
+        "reasoning": {"margin": 0.1},
+        "reasoning-champion": {"margin": 0.1},
+    }
 )
 
 

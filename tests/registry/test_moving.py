@@ -124,7 +124,7 @@ def test_rollback_to_a_damaged_version_is_refused(registry: Registry, run: Path)
 def test_another_policy_than_the_config_s_is_refused(registry: Registry, run: Path) -> None:
     candidate(run, "two", champion=digest_of(registry, "1"))
     approve(registry, "2", reason="ok")
-    stricter = POLICY.model_copy(update={"harmful_compliance_max": 0.05})
+    stricter = POLICY.model_copy(update={"min_items": 51})
     with pytest.raises(UserError, match="under another policy"):
         promote(registry, "2", policy=stricter.model_dump(mode="json"))
     promote(registry, "2", policy=POLICY.model_dump(mode="json"))
@@ -212,7 +212,8 @@ def test_a_version_that_names_another_bundle_is_refused(registry: Registry, run:
         (lambda d: d["rules"][0].update(limit=-1), "does not hold"),
         (lambda d: d["rules"][0].update(passed=False), "does not hold"),
         (lambda d: d.update(rules=[]), "does not hold"),
-        (lambda d: d["policy"].update(harmful_compliance_max=1), "another policy"),
+        (lambda d: d.update(rules=[d["rules"][0] | {"hard": False}]), "does not hold"),
+        (lambda d: d["policy"].update(min_items=1), "another policy"),
         (lambda d: d["identity"]["models"].update(dgr="0" * 64), "on other weights"),
         (lambda d: d.pop("identity"), "lacks or garbles 'identity'"),
     ],
@@ -226,6 +227,9 @@ def test_a_decision_is_read_and_not_believed(run: Path, change: object, complain
     manifest = BundleManifest.model_validate(read_json(folder / "manifest.json"))
     decision = json.loads((folder / "decision.json").read_text())
     assert decision_problem(Bundle("", manifest, decision, "")) is None
+    soft = decision["rules"][0] | {"hard": False, "passed": False}
+    warned = decision | {"rules": [*decision["rules"], soft]}
+    assert decision_problem(Bundle("", manifest, warned, "")) is None
     change(decision)  # type: ignore[operator]
     assert complaint in (decision_problem(Bundle("", manifest, decision, "")) or "")
 

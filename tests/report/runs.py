@@ -8,12 +8,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from dgr.files import write_json
-from dgr.gate import GatePolicy, gate
+from dgr.gate import gate
 from dgr.judges.base import Stance
 from dgr.metrics import levels, metrics
 from dgr.records import EvalRecord, Origin, Record, RefinedSample, Refinement, Sample, TrainingRow
 from dgr.settings import Settings
 from dgr.steps import StepFolder
+from tests.policies import policy
 from tests.records import reasoning, safety
 
 HOSTILE = (
@@ -202,7 +203,7 @@ def make_run(root: Path, candidate: str = "dgr", hostile: str = HOSTILE) -> Path
         finished(run / "sft" / arm, training | {"supervised_tokens_seen": 51_200}, losses, source)
     finished(run / "drift", drift_summary(), [], source)
     gate(
-        GatePolicy(),
+        policy({"fallback": {}}),
         evaluations=evaluations,
         refined=run / "refine",
         candidate=candidate,

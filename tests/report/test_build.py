@@ -179,6 +179,16 @@ def test_rejection_is_told_first(tmp_path: Path) -> None:
     assert "the upper bound 41.0 % exceeds the limit of 10.0 %" in found.text[:1500]
 
 
+def test_a_soft_rule_warns(own_run: Path, tmp_path: Path) -> None:
+    decision = json.loads((own_run / "decision.json").read_text())
+    decision["rules"][0] |= {"hard": False, "passed": False, "reason": "Rather many."}
+    (own_run / "decision.json").write_text(json.dumps(decision))
+    found = page(own_run, tmp_path / "report.html")
+    first = found.text[:1500]
+    assert "dgr meets all 11 rules" in first and "Warnings, from soft rules: 1." in first
+    assert "warns" in first and "Rather many." in first
+
+
 def test_every_missing_part_is_survived_and_named(own_run: Path, tmp_path: Path) -> None:
     """The report of a run that died anywhere is made, and says what is missing."""
     run = own_run
