@@ -59,6 +59,14 @@ class RunConfig(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _nodes_share_the_batch(self) -> "RunConfig":
+        nodes = self.cluster.training
+        problem = nodes and nodes.undealt(self.sft.batch_size, self.sft.micro_batch_size)
+        if problem:
+            raise ValueError(problem)
+        return self
+
 
 def load_run_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     """Read a run's YAML file and apply `section.key=value` overrides (values are YAML)."""

@@ -10,11 +10,10 @@ import typer
 import yaml
 
 from dgr.cli import app
-from dgr.cluster import ClusterConfig
+from dgr.cluster import ClusterConfig, TrainJobConfig
 from dgr.config import load_run_config
 from dgr.registry import RegistryConfig
 from dgr.settings import load_settings
-from dgr.sft.config import TrainJobConfig
 from k8s.manifests import Object
 
 DOCS = Path(__file__).parents[2] / "docs"
