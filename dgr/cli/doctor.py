@@ -22,7 +22,7 @@ def doctor(
         "runs"
     ),
     image: Annotated[
-        Literal["runner", "train"] | None,
+        Literal["runner", "train", "vllm-gpu", "vllm-cpu"] | None,
         typer.Option("--image", help="Check instead that this is a whole image of that name."),
     ] = None,
     cluster: Annotated[
