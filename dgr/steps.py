@@ -19,6 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -49,6 +50,9 @@ SHARD = "shard"
 """Key of the manifest of a step that did a part of the rows: `2/4`."""
 WORK_ENV = "DGR_WORK"
 """Environment variable that names a folder for unfinished work which outlives one attempt."""
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "kfp", "mlflow", "numpy", "scipy")
+"""Packages whose version a run's record names."""
 
 RowT = TypeVar("RowT", bound=BaseModel)
 
@@ -223,6 +227,7 @@ class StepFolder:
                 "started": self._started,
                 "seconds": round(time.time() - self._started, 3),
                 "peak_rss_mib": round(peak_rss_mib(), 1),
+                "versions": package_versions(),
                 **(cost or {}),
             },
         )
@@ -239,6 +244,17 @@ class StepFolder:
         """Times differ from run to run and unfinished work is no result."""
         parts = path.relative_to(self.out).parts
         return parts[0] != ".work" and parts not in ((TIMING,), (MANIFEST,))
+
+
+def package_versions() -> dict[str, str]:
+    """Of those packages, the ones that are installed where this runs."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def peak_rss_mib() -> float:

@@ -43,7 +43,7 @@ make_base() {
     local root
     root=$(mktemp -d)
     debootstrap --variant=minbase \
-        --include=python3,python3-venv,python3-pip,ca-certificates bookworm "$root" >/dev/null &&
+        --include=python3,python3-venv,python3-pip,ca-certificates,libnuma1 bookworm "$root" >/dev/null &&
         tar -C "$root" -c . | "$DOCKER" import - "$BASE" >/dev/null
     local made=$?
     rm -rf "$root"
@@ -57,9 +57,11 @@ have_base() {
 
 if { engine_answers || install_engine; } && have_base; then
     make wheels
-    PIP_NO_INDEX=1 make images DOCKER_FLAGS='--network none --quiet'
+    make wheels-vllm VARIANT=cpu
+    PIP_NO_INDEX=1 make images image-vllm VARIANT=cpu DOCKER_FLAGS='--network none --quiet'
     "$DOCKER" images --format '{{.Repository}}:{{.Tag}} {{.Size}}' | grep '^dgr-'
-    make sbom test-images
+    make sbom IMAGES="$("$DOCKER" images --format '{{.Repository}}:{{.Tag}}' | sed -n 's/^dgr-//p')"
+    make test-images
 else
     echo "no container engine or no base image can be had here: the images are not tested"
     "${VENV:-.venv}/bin/pytest" tests/docker

@@ -30,6 +30,7 @@ UNSET = ("192.0.2.", "example.org")
 """What stands in an overlay for an address that its user has to set (RFC 5737, RFC 2606)."""
 RUNS = "kubeflow"
 ENFORCE = "pod-security.kubernetes.io/enforce"
+FETCHES_MODELS = "clusterstoragecontainer"
 KEPT = ("Namespace", "PersistentVolumeClaim")
 """What `down` leaves: data, and the namespaces that hold it."""
 SHARED = "ConfigMap/kfp-launcher"
@@ -65,6 +66,12 @@ def missing(objects: list[Object]) -> list[str]:
         found.append(f"there is no namespace {RUNS}; install Kubeflow Pipelines first")
     elif labels.get(ENFORCE) != "restricted":
         found.append(f"namespace {RUNS} does not enforce the restricted profile; label it so")
+    fetches = _get(FETCHES_MODELS, "default")
+    if not (fetches or {}).get("spec", {}).get("container", {}).get("securityContext"):
+        found.append(
+            "KServe's storage initializer would be refused by the restricted profile; run: kubectl "
+            f"patch {FETCHES_MODELS} default --type merge --patch-file k8s/storage-initializer.yaml"
+        )
     return found
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from dgr.checks import Check
+from dgr.cluster import TrainJobConfig
 from dgr.config import RunConfig
 from dgr.errors import UserError
 from dgr.registry.tracking import URI_ENV
-from dgr.sft.config import TrainJobConfig
 from k8s.client import (
     INFERENCE_SERVICE,
     LOCAL_QUEUE,
@@ -96,7 +96,8 @@ class Wanted:
 def wanted(
     config: RunConfig | None, nodes: TrainJobConfig | None, image: str, secrets: tuple[str, ...]
 ) -> Wanted:
-    """What a run and its training ask of a cluster."""
+    """What a run and its training (`nodes`, or what the run says of it) ask of a cluster."""
+    nodes = nodes or (config.cluster.train_job if config else None)
     urls = []
     endpoint = (nodes.env.get("AWS_ENDPOINT_URL") if nodes else None) or os.environ.get(
         "AWS_ENDPOINT_URL"
@@ -110,7 +111,7 @@ def wanted(
         urls.append(("MLflow", f"{tracking.rstrip('/')}/{query}"))
     own = (nodes.secret,) if nodes and nodes.secret else ()
     return Wanted(
-        image=image or (nodes.image if nodes else ""),
+        image=image or (nodes.image if nodes else None) or "",
         queue=nodes.queue if nodes else None,
         gpus=nodes.nodes * nodes.gpus if nodes else 0,
         secrets=(*own, *secrets),

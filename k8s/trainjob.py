@@ -1,6 +1,7 @@
 """The SFT step as a TrainJob of Kubeflow Trainer: several nodes, from a store to a store.
 
     train_on_cluster(cluster, settings, sft, model=model, arm=arm, out=out, seed=0)
+    trainer(options.get("train_job"), here=train)(sft, model=model, arm=arm, out=out, seed=0)
 
 What is trained decides the job's name, so the same command follows a job that is under way, goes
 on from its last checkpoint when it was stopped, and fetches the result when it is done.
@@ -10,14 +11,18 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
+from dgr.cluster import TrainJobConfig
 from dgr.errors import Interrupted, UserError
 from dgr.files import canonical_json, sha256_text
-from dgr.sft.config import DistributedJob, SftConfig, TrainJobConfig
+from dgr.settings import parse_settings
+from dgr.sft.config import DistributedJob, SftConfig
 from dgr.steps import input_digest, summary_of, verify
 from dgr.storage import Store, open_store
-from k8s.client import POD, TRAIN_JOB, Cluster, ClusterError, Object
+from k8s.client import POD, TRAIN_JOB, Cluster, ClusterError, Object, connect
 from k8s.signals import interrupts
 
 SPEC = "dgr/spec"
@@ -34,6 +39,14 @@ LOG_PAUSE = 1.0
 Say = Callable[[str], None]
 
 
+class Train(Protocol):
+    """The SFT step, wherever it computes."""
+
+    def __call__(
+        self, config: SftConfig, *, model: Path, arm: Path, out: Path, seed: int
+    ) -> None: ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """A job that is to be."""
@@ -47,7 +60,8 @@ def plan_job(
     config: TrainJobConfig, sft: SftConfig, *, model: str, arm: str, digests: str, seed: int
 ) -> Plan:
     """The job for these inputs. `digests` stands for their content."""
-    _check_batch(config, sft)
+    if problem := config.undealt(sft.batch_size, sft.micro_batch_size):
+        raise UserError(problem)
     made_from = [config.model_dump(mode="json"), sft.model_dump(mode="json"), digests, seed]
     spec = sha256_text(canonical_json(made_from))
     name = f"{config.name}-{spec[:10]}"
@@ -62,30 +76,20 @@ def plan_job(
     return Plan(name, spec, job)
 
 
-def _check_batch(config: TrainJobConfig, sft: SftConfig) -> None:
-    processes = config.nodes * config.processes
-    share = processes * (sft.micro_batch_size or 1)
-    if sft.batch_size % share:
-        raise UserError(
-            f"sft.batch_size {sft.batch_size} cannot be dealt to {processes} processes"
-            + (f" in parts of {sft.micro_batch_size} rows" if sft.micro_batch_size else "")
-            + f"; make it a multiple of {share}"
-        )
-
-
 def train_job(plan: Plan, config: TrainJobConfig, namespace: str) -> Object:
     """The TrainJob."""
     resources = dict(config.resources)
     if config.gpus:
         resources["nvidia.com/gpu"] = str(config.gpus)
     trainer: Object = {
-        "image": config.image,
         "command": ["torchrun", "-m", "dgr.sft.distributed"],
         "args": [canonical_json(plan.job.model_dump(mode="json"))],
         "numNodes": config.nodes,
         "numProcPerNode": config.processes,
         "env": _env(config),
     }
+    if config.image:
+        trainer["image"] = config.image
     if resources:
         trainer["resourcesPerNode"] = {"requests": resources, "limits": dict(resources)}
     labels = {"app.kubernetes.io/managed-by": "dgr"}
@@ -102,6 +106,7 @@ def train_job(plan: Plan, config: TrainJobConfig, namespace: str) -> Object:
         "spec": {
             "runtimeRef": {"name": config.runtime, "kind": config.runtime_kind},
             "trainer": trainer,
+            "activeDeadlineSeconds": config.deadline_s,
             "runtimePatches": [_patch(config)],
         },
     }
@@ -151,6 +156,14 @@ def _patch(config: TrainJobConfig) -> Object:
     job = {"name": NODE, "template": {"spec": {"template": {"spec": pod}}}}
     patch = {"template": {"spec": {"replicatedJobs": [job]}}}
     return {"manager": "dgr", "trainingRuntimeSpec": patch}
+
+
+def trainer(job: dict[str, Any] | None, *, here: Train) -> Train:
+    """What fine-tunes: `here`, or the nodes of a TrainJob that a run's settings ask for."""
+    if job is None:
+        return here
+    config = parse_settings(TrainJobConfig, job, "cluster.training")
+    return partial(train_on_cluster, connect(config.namespace or ""), config)
 
 
 def train_on_cluster(

@@ -44,7 +44,7 @@ def arguments(config: RunConfig, run: str, *, started: float | None = None) -> d
         "refine_settings": _refine(config, step(config.refine, target.engine, target.model())),
         "shift_settings": step(config.shift, target.engine, target.model()),
         "arm_settings": step(config.arms, {"config": mix}, digests({})),
-        "sft_settings": step(config.sft, target.model()),
+        "sft_settings": step(config.sft, target.model(), **_train_job(config, run)),
         "base_settings": evaluate,
         "evaluate_settings": evaluate,
         "champion_settings": step(config.registry),
@@ -92,6 +92,12 @@ def _judges(config: RunConfig) -> dict[str, str]:
         f"judge/{judge.name}": model_digest(judge.model, judge.revision)
         for judge in config.evaluate.used_judges()
     }
+
+
+def _train_job(config: RunConfig, run: str) -> dict[str, Any]:
+    """Option of training, where the run is one of pods."""
+    job = config.cluster.train_job if "://" in run else None
+    return {"train_job": job.model_dump(mode="json")} if job else {}
 
 
 def _refine(config: RunConfig, settings: str) -> str:

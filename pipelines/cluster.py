@@ -73,7 +73,7 @@ def place(task: dsl.PipelineTask, cluster: ClusterConfig, secrets: dict[str, Any
     step = task.component_spec.name
     if step not in STEPS:
         raise ValueError(f"{step} is in no class of steps: add it to dgr.cluster.config")
-    _set_image(task, cluster)
+    _set_image(task, cluster, step)
     _set_resources(task, cluster, step)
     _set_patience(task, cluster, step)
     _set_identity(task, cluster)
@@ -81,9 +81,10 @@ def place(task: dsl.PipelineTask, cluster: ClusterConfig, secrets: dict[str, Any
     _set_secrets(task, cluster, step, secrets)
 
 
-def _set_image(task: dsl.PipelineTask, cluster: ClusterConfig) -> None:
-    named = {RUNNER: cluster.images.runner, TRAIN: cluster.images.train}
-    task.set_container_image(named[task.container_spec.image] or task.container_spec.image)
+def _set_image(task: dsl.PipelineTask, cluster: ClusterConfig, step: str) -> None:
+    whole = cluster.images.train or TRAIN
+    slim = cluster.images.runner or RUNNER
+    task.set_container_image(whole if cluster.loads_a_model(step) else slim)
     kubernetes.set_image_pull_policy(task, cluster.images.pull_policy)
     if cluster.images.pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(cluster.images.pull_secrets))

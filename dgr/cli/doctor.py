@@ -22,7 +22,7 @@ def doctor(
         "runs"
     ),
     image: Annotated[
-        Literal["runner", "train"] | None,
+        Literal["runner", "train", "vllm-gpu", "vllm-cpu"] | None,
         typer.Option("--image", help="Check instead that this is a whole image of that name."),
     ] = None,
     cluster: Annotated[
@@ -54,8 +54,8 @@ def doctor(
     if image:
         checks = check_image(image)
     elif cluster:
+        from dgr.cluster import TrainJobConfig
         from dgr.settings import load_settings
-        from dgr.sft.config import TrainJobConfig
         from k8s.client import connect
         from k8s.doctor import check_cluster, wanted
 

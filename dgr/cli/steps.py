@@ -158,7 +158,9 @@ def sft(
         Path | None,
         typer.Option(help="YAML of nodes, image and store: train on a cluster, as a TrainJob."),
     ] = None,
-    namespace: Annotated[str, typer.Option(help="With --train-job: the job's namespace.")] = "",
+    namespace: Annotated[
+        str, typer.Option(help="With --train-job: the job's namespace, if not the file's.")
+    ] = "",
 ) -> None:
     """Fine-tune the target on an arm's training set."""
     from dgr.config import load_run_config
@@ -170,14 +172,15 @@ def sft(
     if train_job is None:
         train(settings.sft, model=model, arm=arm, out=out, seed=settings.seed)
         return
+    from dgr.cluster import TrainJobConfig
     from dgr.settings import load_settings
-    from dgr.sft.config import TrainJobConfig
     from k8s.client import connect
     from k8s.trainjob import train_on_cluster
 
+    nodes = load_settings(TrainJobConfig, train_job)
     train_on_cluster(
-        connect(namespace),
-        load_settings(TrainJobConfig, train_job),
+        connect(namespace or nodes.namespace or ""),
+        nodes,
         settings.sft,
         model=model,
         arm=arm,

@@ -107,6 +107,74 @@ GPU = StepClass(
 )
 
 
+class TrainJobConfig(Settings):
+    """The nodes that the training gets as a TrainJob (Kubeflow Trainer)."""
+
+    store: str
+    """Where inputs, checkpoints and results are kept: s3://bucket/prefix."""
+    image: str | None = None
+    """The image that trains: dgr with its extra `train`; None: the runtime's own."""
+    namespace: str | None = None
+    """The job's namespace; None: that of the kubeconfig, or of the pod that asks."""
+    name: str = Field(default="dgr-sft", pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")
+    """Beginning of the job's name; a digest of what is trained follows."""
+    nodes: int = Field(default=1, ge=1)
+    """How many nodes."""
+    gpus: int = Field(default=1, ge=0)
+    """GPUs a node, with one process each; 0: processes on the CPU."""
+    cpu_processes: int = Field(default=1, ge=1)
+    """Processes a node where there is no GPU."""
+    resources: dict[str, str] = Field(default_factory=dict)
+    """What a node gets beside its GPUs, as requests and limits: cpu, memory."""
+    runtime: str = "torch-distributed"
+    """The runtime that the job is made from; its replicated job and container are called node."""
+    runtime_kind: Literal["ClusterTrainingRuntime", "TrainingRuntime"] = "ClusterTrainingRuntime"
+    """Whether the runtime is of the cluster or of the namespace."""
+    queue: str | None = None
+    """Kueue's LocalQueue."""
+    secret: str | None = None
+    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; None: the service account's own
+    way to the store."""
+    service_account: str | None = None
+    """The pods' service account."""
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels of the nodes that may train."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints of the nodes that may train."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """More environment variables, such as AWS_ENDPOINT_URL; never a secret."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """More labels of the job."""
+    grace_seconds: int = Field(default=120, ge=30)
+    """Seconds between SIGTERM and the end, for the last checkpoint."""
+    deadline_s: int = Field(default=172_800, ge=60)
+    """Seconds of running after which the job is ended, even if nobody follows it any more."""
+
+    @field_validator("store")
+    @classmethod
+    def _nodes_reach_the_store(cls, store: str) -> str:
+        if not store.startswith("s3://"):
+            raise ValueError("nodes share no disk: name s3://bucket/prefix")
+        return store
+
+    @property
+    def processes(self) -> int:
+        """Of one node."""
+        return self.gpus or self.cpu_processes
+
+    def undealt(self, batch_size: int, micro_batch_size: int | None) -> str | None:
+        """Why a batch cannot be dealt to all processes in equal parts; None: it can."""
+        processes = self.nodes * self.processes
+        share = processes * (micro_batch_size or 1)
+        if batch_size % share == 0:
+            return None
+        parts = f" in parts of {micro_batch_size} rows" if micro_batch_size else ""
+        return (
+            f"sft.batch_size {batch_size} cannot be dealt to {processes} processes{parts}; "
+            f"make it a multiple of {share}"
+        )
+
+
 class SecretConfig(Settings):
     """A Kubernetes Secret that steps see. The config holds names, never what they stand for."""
 
@@ -159,6 +227,8 @@ class ClusterConfig(Settings):
     images: ImagesConfig = ImagesConfig()
     cpu: StepClass = StepClass()
     gpu: StepClass = GPU
+    training: TrainJobConfig | None = None
+    """Nodes of a TrainJob that the step `sft` makes and follows; None: it trains in its own pod."""
     ttl_s: int = Field(default=604_800, ge=0)
     """Seconds for which a finished workflow and its pods, and so their logs, are kept."""
     deadline_s: int = Field(default=345_600, ge=60)
@@ -191,6 +261,28 @@ class ClusterConfig(Settings):
             raise ValueError("priority is Kueue's: name a queue as well")
         return self
 
+    @model_validator(mode="after")
+    def _training_is_pinned(self) -> "ClusterConfig":
+        image = self.training.image if self.training else None
+        if self.images.pinned and image and not _DIGEST.fullmatch(image):
+            raise ValueError("training.image has no digest; write <image>@sha256:<64 digits>")
+        return self
+
+    @property
+    def train_job(self) -> TrainJobConfig | None:
+        """`training`, in the image of the other steps that load a model if it names none."""
+        if self.training is None or self.training.image:
+            return self.training
+        return self.training.model_copy(update={"image": self.images.train})
+
     def of(self, step: str) -> StepClass:
         """How a step runs."""
+        if step == "sft" and self.training:
+            # Its pod follows the job: for as long as training takes, with the model on its disk.
+            as_long = {"timeout_s": self.gpu.timeout_s, "scratch": self.gpu.scratch}
+            return self.cpu.model_copy(update=as_long)
         return self.gpu if step in GPU_STEPS else self.cpu
+
+    def loads_a_model(self, step: str) -> bool:
+        """Whether a step's own pod needs the image with PyTorch."""
+        return step in GPU_STEPS and not (step == "sft" and self.training)

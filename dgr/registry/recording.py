@@ -168,7 +168,11 @@ def _log_step(
     _log_parameters(tracker, child, {**manifest["config"], **engine, "seed": manifest["seed"]})
     started = int(1000 * timing.get("started", 0))
     figures = metrics(read_json(folder / SUMMARY))
-    figures |= {f"timing.{key}": value for key, value in timing.items() if key != "started"}
+    figures |= {
+        f"timing.{key}": value
+        for key, value in timing.items()
+        if key not in ("started", "versions")
+    }
     _log_metrics(tracker, child, ((key, value, 0) for key, value in figures.items()), started)
     _log_metrics(tracker, child, _loss_curve(folder), started)
     _log_datasets(tracker, child, datasets(folder))

@@ -4,7 +4,6 @@ import os
 import platform
 import time
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from dgr.notify import Event, EventKind, NotifyConfig, notify
 from dgr.report.build import build_report
 from dgr.runtime import ERROR_ENV, StepSettings, leave, local_run, read_settings
 from dgr.settings import parse_settings
-from dgr.steps import TIMING, code_digest
+from dgr.steps import TIMING, code_digest, package_versions
 from dgr.storage import open_store
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "kfp", "mlflow", "numpy", "scipy")
 FILES = ("run.json", "decision.json", "report.html")
 
 
@@ -90,6 +88,10 @@ def _run(settings: StepSettings, folder: Path, state: str, error: str | None) ->
         for path in sorted(folder.glob(f"**/{TIMING}"))
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
+    # Steps that load a model may have run in an image with packages that this one lacks.
+    versions = package_versions()
+    for step in steps.values():
+        versions |= step.pop("versions", {})
     first = min((step["started"] for step in steps.values()), default=time.time())
     started = settings.options.get("started", first)
     return {
@@ -102,16 +104,6 @@ def _run(settings: StepSettings, folder: Path, state: str, error: str | None) ->
         "seed": settings.seed,
         "config": settings.config,
         "code": code_digest(),
-        "versions": {"dgr": __version__, "python": platform.python_version(), **_versions()},
+        "versions": {"dgr": __version__, "python": platform.python_version(), **versions},
         "steps": steps,
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from dgr.settings import Settings, Toleration
+from dgr.settings import Settings
 
 
 class LoraSettings(Settings):
@@ -99,55 +99,3 @@ class DistributedJob(Settings):
         if self.sharded and self.sft.method == "lora":
             raise ValueError("method lora holds the base in every process; set sharded: false")
         return self
-
-
-class TrainJobConfig(Settings):
-    """The nodes that the training gets as a TrainJob (Kubeflow Trainer)."""
-
-    store: str
-    """Where inputs, checkpoints and results are kept: s3://bucket/prefix."""
-    image: str
-    """The image that trains: dgr with its extra `train`."""
-    name: str = Field(default="dgr-sft", pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")
-    """Beginning of the job's name; a digest of what is trained follows."""
-    nodes: int = Field(default=1, ge=1)
-    """How many nodes."""
-    gpus: int = Field(default=1, ge=0)
-    """GPUs a node, with one process each; 0: processes on the CPU."""
-    cpu_processes: int = Field(default=1, ge=1)
-    """Processes a node where there is no GPU."""
-    resources: dict[str, str] = Field(default_factory=dict)
-    """What a node gets beside its GPUs, as requests and limits: cpu, memory."""
-    runtime: str = "torch-distributed"
-    """The runtime that the job is made from; its replicated job and container are called node."""
-    runtime_kind: Literal["ClusterTrainingRuntime", "TrainingRuntime"] = "ClusterTrainingRuntime"
-    """Whether the runtime is of the cluster or of the namespace."""
-    queue: str | None = None
-    """Kueue's LocalQueue."""
-    secret: str | None = None
-    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; None: the service account's own
-    way to the store."""
-    service_account: str | None = None
-    """The pods' service account."""
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    """Labels of the nodes that may train."""
-    tolerations: tuple[Toleration, ...] = ()
-    """Taints of the nodes that may train."""
-    env: dict[str, str] = Field(default_factory=dict)
-    """More environment variables, such as AWS_ENDPOINT_URL; never a secret."""
-    labels: dict[str, str] = Field(default_factory=dict)
-    """More labels of the job."""
-    grace_seconds: int = Field(default=120, ge=30)
-    """Seconds between SIGTERM and the end, for the last checkpoint."""
-
-    @field_validator("store")
-    @classmethod
-    def _nodes_reach_the_store(cls, store: str) -> str:
-        if not store.startswith("s3://"):
-            raise ValueError("nodes share no disk: name s3://bucket/prefix")
-        return store
-
-    @property
-    def processes(self) -> int:
-        """Of one node."""
-        return self.gpus or self.cpu_processes

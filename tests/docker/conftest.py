@@ -10,10 +10,17 @@ from typing import Any
 
 import pytest
 
+from components.image import RUNNER
 from dgr.errors import UserError
 from pipelines.containers import Containers, connected
 
 ROOT = Path(__file__).parents[2]
+VLLM = f"{RUNNER.replace('runner', 'vllm')}-cpu"
+LOCKED: dict[str, Any] = {
+    "read_only": True, "tmpfs": {"/tmp": "mode=1777,exec"}, "network_mode": "none",
+    "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"],
+}  # fmt: skip
+"""How a cluster that trusts nobody runs a container; an emptyDir lets programs be run, as here."""
 
 
 @pytest.fixture(scope="session")

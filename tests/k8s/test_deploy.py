@@ -13,6 +13,8 @@ import yaml
 
 from k8s import deploy, pin
 from k8s.manifests import kubectl
+from tests.k8s.conftest import SOURCE
+from tests.k8s.policies import restricted
 
 # Renders by the real kubectl; answers `get` from a file; writes down everything else.
 CLUSTER = """\
@@ -30,7 +32,11 @@ text = sys.stdin.read() if "-" in arguments else ""
 with (folder / "calls").open("a") as file:
     file.write(json.dumps([arguments, text]) + "\\n")
 """
-RUNS = {"namespace//kubeflow": {"metadata": {"labels": {deploy.ENFORCE: "restricted"}}}}
+PATCH = yaml.safe_load((SOURCE / "storage-initializer.yaml").read_text())
+RUNS = {
+    "namespace//kubeflow": {"metadata": {"labels": {deploy.ENFORCE: "restricted"}}},
+    "clusterstoragecontainer//default": PATCH,
+}
 
 
 class Cluster:
@@ -133,6 +139,25 @@ def test_missing_secrets_and_profile_are_named(
     assert deploy.main(["up", "gpu"]) == 2
     assert "kubeflow does not enforce the restricted profile" in capsys.readouterr().err
     assert cluster.calls == []
+
+
+def test_a_storage_initializer_that_would_be_refused_is_told_with_its_mend(
+    copied: Path, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unpatched = {"spec": {"container": {"name": "storage-initializer"}}}
+    cluster.holds({**RUNS, "clusterstoragecontainer//default": unpatched})
+    assert deploy.main(["up", "local-kind"]) == 2
+    assert "--patch-file k8s/storage-initializer.yaml" in capsys.readouterr().err
+    assert cluster.calls == []
+
+
+def test_the_patch_makes_the_storage_initializer_one_that_may_run() -> None:
+    def pod(container: dict[str, object]) -> dict[str, object]:
+        spec = {"initContainers": [{"name": "storage-initializer", **container}], "containers": []}
+        return {"kind": "Pod", "metadata": {"name": "server"}, "spec": spec}
+
+    assert restricted([pod(PATCH["spec"]["container"])]) == []
+    assert restricted([pod({})]) != []
 
 
 def test_production_is_applied_once_all_is_there(copied: Path, cluster: Cluster) -> None:

@@ -10,11 +10,10 @@ import typer
 import yaml
 
 from dgr.cli import app
-from dgr.cluster import ClusterConfig
-from dgr.config import load_run_config
+from dgr.cluster import ClusterConfig, TrainJobConfig
+from dgr.config import RunConfig, load_run_config
 from dgr.registry import RegistryConfig
-from dgr.settings import load_settings
-from dgr.sft.config import TrainJobConfig
+from dgr.settings import load_settings, parse_settings
 from k8s.manifests import Object
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -110,6 +109,17 @@ def test_training_and_serving_use_what_the_overlays_make(rendered: dict[str, lis
     assert (nodes.runtime_kind, "dgr", nodes.runtime) in there
     assert ("LocalQueue", "dgr", nodes.queue) in there
     assert ("ServiceAccount", "dgr", nodes.service_account) in there
+    # The page on training has a run's section of the same.
+    page = (DOCS / "training.md").read_text()
+    (block,) = re.findall(r"```yaml\n(sft:.*?)```", page, re.DOTALL)
+    run = yaml.safe_load((DOCS.parent / "configs/cluster-gpu.yaml").read_text())
+    for section, values in yaml.safe_load(block).items():
+        run[section] |= values
+    cluster = parse_settings(RunConfig, run, "docs/training.md").cluster
+    assert cluster.training is not None and cluster.training.namespace == "dgr"
+    assert (cluster.training.runtime, cluster.training.queue) == (nodes.runtime, nodes.queue)
+    assert cluster.training.service_account == nodes.service_account
+    assert ("ServiceAccount", "kubeflow", cluster.service_account) in there
     serving = load_run_config(DOCS.parent / "configs/cluster-gpu.yaml").serving
     assert ("ServingRuntime", "dgr", serving.runtime) in there
     assert ("ServiceAccount", "dgr", serving.service_account) in there

@@ -18,9 +18,9 @@ def test_pins_are_what_the_registry_says(
     assert {image.name for image in pin.wanted()} == set(found)
     # Ours from the registry that was named, others from their own.
     assert found["dgr-runner"]["newName"] == "ghcr.io/acme/dgr/dgr-runner"
-    assert found["vllm"]["newName"] == "docker.io/vllm/vllm-openai"
+    assert found["seaweedfs"]["newName"] == "docker.io/chrislusf/seaweedfs"
     # The very tag was asked for.
-    assert found["vllm"]["digest"] == pin.resolve("docker.io/vllm/vllm-openai:v0.32.0")
+    assert found["seaweedfs"]["digest"] == pin.resolve("docker.io/chrislusf/seaweedfs:3.92")
     assert f"dgr-runner: ghcr.io/acme/dgr/dgr-runner@{found['dgr-runner']['digest']}" in (
         capsys.readouterr().out
     )
@@ -73,9 +73,9 @@ def test_a_mirror_is_told_what_to_hold(capsys: pytest.CaptureFixture[str]) -> No
     assert lines["docker.io/library/postgres:17.6"] == "registry.internal/dgr/postgres:17.6"
 
 
-def test_the_images_are_those_of_the_components() -> None:
+def test_the_images_are_those_of_the_components_and_the_model_server() -> None:
     ours = {f"{image.repository}:{image.tag}" for image in pin.wanted() if image.is_ours}
-    assert ours == {RUNNER, TRAIN}
+    assert ours == {RUNNER, TRAIN, f"{RUNNER.replace('runner', 'vllm')}-gpu"}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dgr.cli import app
+from dgr.cluster import TrainJobConfig
 from dgr.config import load_run_config
-from dgr.sft.config import TrainJobConfig
 from k8s.client import LOCAL_QUEUE, NODE, POD, SECRET, Cluster
 from k8s.doctor import PROBE, Wanted, check_cluster, probe_pod, wanted
 from tests.k8s_server import KubernetesServer, key_of

@@ -8,19 +8,23 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from components.sft import sft as sft_component
+from dgr.cluster import TrainJobConfig
 from dgr.errors import Interrupted, UserError
 from dgr.files import read_records
+from dgr.runtime import StepSettings
 from dgr.settings import parse_settings
 from dgr.sft import SftConfig, TrainStep
-from dgr.sft.config import TrainJobConfig
-from dgr.steps import verify
+from dgr.steps import manifest_digest, verify
 from dgr.storage import open_store
 from k8s.client import POD, TRAIN_JOB, Cluster
 from k8s.trainjob import Plan, plan_job, run_job, train_job, train_on_cluster
+from k8s.trainjob import trainer as job_trainer
 from tests.k8s_ops.conftest import needs_crds
 from tests.k8s_server import KubernetesServer, key_of
 from tests.s3 import free_port
@@ -146,6 +150,31 @@ def test_a_batch_that_cannot_be_dealt_is_told_before_any_node_is_asked_for(
 ) -> None:
     with pytest.raises(UserError, match=why):
         planned(sft=SftConfig(**sft))
+
+
+def test_without_nodes_the_step_trains_where_it_is() -> None:
+    def here(config: SftConfig, *, model: Path, arm: Path, out: Path, seed: int) -> None:
+        raise NotImplementedError
+
+    assert job_trainer(None, here=here) is here
+
+
+def test_the_runtimes_image_trains_where_none_is_named_and_every_job_ends(
+    cluster: Cluster,
+) -> None:
+    config = CONFIG.model_copy(update={"image": None, "deadline_s": 3_600})
+    spec = cluster.create(TRAIN_JOB, train_job(planned(config), config, "ml"))["spec"]
+    assert "image" not in spec["trainer"]
+    assert spec["activeDeadlineSeconds"] == 3_600
+
+
+def test_who_starts_a_job_needs_no_torch(cluster: Cluster) -> None:
+    """The pod that follows it runs in the image without."""
+    code = "import sys; sys.modules.update(dict.fromkeys(('torch', 'transformers', 'trl', 'peft')))"
+    code += "\nfrom dgr.sft import train; from k8s.trainjob import trainer"
+    code += "\nprint(trainer({'store': 's3://b', 'image': 'i'}, here=train).func.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "train_on_cluster"
 
 
 def test_a_folder_is_no_store_of_many_nodes() -> None:
@@ -291,7 +320,7 @@ def trainer(server: KubernetesServer) -> Callable[[dict[str, Any]], Any]:
     return run
 
 
-def test_a_real_training_behind_a_job(
+def test_the_components_job_is_deleted_with_it_and_trains_when_it_is_tried_again(
     cluster: Cluster,
     server: KubernetesServer,
     s3: str,
@@ -306,8 +335,34 @@ def test_a_real_training_behind_a_job(
     store = f"{s3}/{tmp_path.name}"
     config = TrainJobConfig(store=store, image="i", gpus=0)
     inputs = {"model": tiny_model, "arm": arm, "seed": 1}
+    place = open_store(f"{store}/run")
+    told = StepSettings(
+        config=sft.model_dump(mode="json"),
+        seed=1,
+        run=place.uri,
+        model=str(tiny_model),
+        options={"train_job": config.model_dump(mode="json")},
+    ).model_dump_json()
+    rows = SimpleNamespace(path=str(arm), metadata={"digest": manifest_digest(arm)})
+    made = SimpleNamespace(path=str(tmp_path / "out"), metadata={})
+
+    def end_it() -> None:
+        while not cluster.objects(TRAIN_JOB):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end_it).start()
+    with pytest.raises(SystemExit) as ended:
+        sft_component.python_func(told, "dgr", rows, made)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert cluster.objects(TRAIN_JOB) == place.list() == []
+
     server.controller = trainer(server)
-    train_on_cluster(cluster, config, sft, out=tmp_path / "out", say=lambda _: None, **inputs)
+    sft_component.python_func(told, "dgr", rows, made)
+    assert made.metadata == {
+        "digest": manifest_digest(tmp_path / "out"), "step": "sft", "arm": "dgr"
+    }  # fmt: skip
+    assert place.exists("sft/dgr/manifest.json")
     verify(tmp_path / "out")
     assert len(list(read_records(tmp_path / "out" / "records.jsonl", TrainStep))) == 4
     assert (tmp_path / "out" / "model" / "model.safetensors").is_file()

@@ -53,6 +53,20 @@ def test_a_section_reaches_its_own_step_alone(config: dict[str, Any]) -> None:
         assert changed(before, told(config, **{section: value})) == steps, section
 
 
+def test_nodes_for_training_are_told_to_it_alone_and_only_among_pods(
+    config: dict[str, Any],
+) -> None:
+    cluster = {"images": {"train": "dgr-train:1"}, "training": {"store": "s3://b/train", "gpus": 8}}
+    before, after = told(config), told(config, cluster=cluster)
+    assert changed(before, after) == set()
+    nodes = RunConfig.model_validate(config | {"cluster": cluster})
+    pods = arguments(nodes, "s3://runs/small")
+    told_of = {name for name, value in pods.items() if "train_job" in value}
+    assert told_of == {"sft_settings"}
+    job = json.loads(pods["sft_settings"])["options"]["train_job"]
+    assert (job["gpus"], job["image"]) == (8, "dgr-train:1")
+
+
 def test_another_seed_reaches_all(config: dict[str, Any]) -> None:
     before = told(config)
     assert changed(before, told(config, seed=1)) == set(before) - {"arms", "finish"}

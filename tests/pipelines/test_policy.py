@@ -12,23 +12,28 @@ from typing import Any
 import pytest
 import yaml
 
-from dgr.cluster import ClusterConfig
+from dgr.cluster import ClusterConfig, TrainJobConfig
 from dgr.cluster.config import GPU_STEPS, STEPS
 from dgr.config import load_run_config
+from dgr.settings import load_settings
 from pipelines.align import align
 from pipelines.cluster import on_cluster
 from pipelines.compile import text_of
 
 ROOT = Path(__file__).parents[2]
 CONFIG = load_run_config(ROOT / "configs" / "cluster-gpu.yaml").cluster
+NODES = CONFIG.model_copy(
+    update={"training": load_settings(TrainJobConfig, ROOT / "configs" / "nodes" / "gpu.yaml")}
+)
 Spec = dict[str, Any]
 
 
 class Compiled:
     """A compiled pipeline: what each executor and each task of it says."""
 
-    def __init__(self, documents: list[Spec]) -> None:
+    def __init__(self, documents: list[Spec], gpu_steps: frozenset[str] = GPU_STEPS) -> None:
         self.spec, self.platform = documents
+        self.gpu_steps = gpu_steps
 
     @property
     def executors(self) -> dict[str, Spec]:
@@ -58,7 +63,7 @@ def step_of(executor: str) -> str:
 
 def image_as_configured(made: Compiled) -> Iterator[str]:
     for name, container in made.executors.items():
-        kind = "train" if step_of(name) in GPU_STEPS else "runner"
+        kind = "train" if step_of(name) in made.gpu_steps else "runner"
         if container["image"] != getattr(CONFIG.images, kind):
             yield f"{name}: image {container['image']}"
 
@@ -102,7 +107,7 @@ def gpu_steps_placed(made: Compiled) -> Iterator[str]:
             bool(pod.get("nodeSelector", {}).get("labels")),
             bool(shared),
         ]
-        wanted = step_of(name) in GPU_STEPS
+        wanted = step_of(name) in made.gpu_steps
         if placed != [wanted] * len(placed):
             yield f"{name}: {placed}"
 
@@ -217,6 +222,12 @@ def test_every_step_is_there_with_its_pod(documents: list[Spec]) -> None:
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_pipeline_keeps_the_rule(documents: list[Spec], rule: Rule) -> None:
     assert list(rule(Compiled(documents))) == []
+
+
+def test_a_step_that_follows_a_train_job_keeps_all_rules_without_a_gpu() -> None:
+    made = Compiled(documents_of(text_of(on_cluster(NODES))), GPU_STEPS - {"sft"})
+    assert [problem for rule in RULES for problem in rule(made)] == []
+    assert int(pod(made)["activeDeadlineSeconds"]) == CONFIG.gpu.timeout_s
 
 
 @pytest.mark.parametrize(("rule", "breaking"), BROKEN)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from dgr.files import write_json
+from dgr.files import read_json, write_json
 from dgr.notify import flush
 from dgr.report import finish_run
+from dgr.runtime import StepSettings
 from tests.notify.conftest import Receiver, quick, receiver
 
 __all__ = ["quick", "receiver"]
@@ -66,3 +67,15 @@ def test_a_failure_is_told_with_its_sentence(receiver: Receiver, settings: str) 
     [event] = events(receiver)
     assert event["kind"] == "failed"
     assert event["text"] == "run small failed: ingest: set.jsonl, line 1: no answer"
+
+
+def test_packages_of_another_steps_image_are_named(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    timing = {"started": 1.0, "seconds": 2.0, "peak_rss_mib": 3.0}
+    write_json(run / "refine" / "timing.json", {**timing, "versions": {"torch": "9.9"}})
+    write_json(run / "ingest" / "timing.json", timing)
+    told = StepSettings(config={"name": "run"}, seed=0, run=str(run)).model_dump_json()
+    finish_run(told, state="SUCCEEDED", error=None)
+    found = read_json(run / "run.json")
+    assert found["versions"]["torch"] == "9.9"
+    assert found["steps"] == {"ingest": timing, "refine": timing}
