@@ -127,15 +127,8 @@ def correlation(
         places.setdefault(group, []).append(place)
     if len(places) < FEWEST_GROUPS:
         return UNKNOWN
-    value = _correlation(columns, ranks)
-    rng = np.random.default_rng(0)
-    members = [np.array(found) for found in places.values()]
-    draws = np.array(
-        [
-            _correlation(columns[:, np.concatenate([members[i] for i in chosen])], ranks)
-            for chosen in rng.integers(0, len(members), size=(RESAMPLES, len(members)))
-        ]
-    )
+    value = float(_correlations(columns[:, None, :], ranks)[0])
+    draws = _resampled(columns, [np.array(found) for found in places.values()], ranks)
     draws = draws[np.isfinite(draws)]
     if not math.isfinite(value) or len(draws) < RESAMPLES / 2:
         return UNKNOWN
@@ -144,21 +137,38 @@ def correlation(
     return Estimate(value=value, low=float(low), high=float(high), n=len(kept))
 
 
-def _correlation(columns: Floats, ranks: bool) -> float:
-    """Of the first two rows, the third held fixed where there is one."""
+def _resampled(columns: Floats, members: Sequence[Any], ranks: bool) -> Floats:
+    """The correlation in each resample of the groups; those of equal length at a time."""
+    rng = np.random.default_rng(0)
+    by_length: dict[int, list[Any]] = {}
+    for chosen in rng.integers(0, len(members), size=(RESAMPLES, len(members))):
+        places = np.concatenate([members[group] for group in chosen])
+        by_length.setdefault(len(places), []).append(places)
+    parts = (columns[:, np.stack(found)] for found in by_length.values())
+    return np.concatenate([_correlations(part, ranks) for part in parts])
+
+
+def _correlations(columns: Floats, ranks: bool) -> Floats:
+    """Of the first two columns, the third held fixed where there is one.
+
+    `columns` has the shape (columns, resamples, cells). NaN where a value never varies, or where
+    the control explains it whole: that leaves nothing to correlate.
+    """
     if ranks:
         from scipy.stats import rankdata
 
-        columns = np.array(rankdata(columns, axis=1), dtype=float)
-    if (np.ptp(columns, axis=1) == 0).any():
-        return math.nan
-    matrix = np.asarray(np.corrcoef(columns))
-    if len(columns) == 2:
-        return float(matrix[0, 1])
-    xy, xz, yz = matrix[0, 1], matrix[0, 2], matrix[1, 2]
-    left = (1 - xz**2) * (1 - yz**2)
-    # What a control explains whole leaves nothing to correlate.
-    return float((xy - xz * yz) / math.sqrt(left)) if left > 1e-12 else math.nan
+        columns = np.asarray(rankdata(columns, axis=-1), dtype=float)
+    centred = columns - columns.mean(axis=-1, keepdims=True)
+    products = np.einsum("abn,cbn->acb", centred, centred)
+    scale = np.sqrt(np.einsum("aab->ab", products))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        matrix = products / (scale[:, None] * scale[None, :])
+        found = matrix[0, 1]
+        if len(columns) > 2:
+            xz, yz = matrix[0, 2], matrix[1, 2]
+            left = (1 - xz**2) * (1 - yz**2)
+            found = np.where(left > 1e-9, (found - xz * yz) / np.sqrt(np.abs(left)), np.nan)
+    return np.where((scale[:2] > 1e-9).all(axis=0), found, np.nan)
 
 
 def _weights(rng: np.random.Generator, size: int) -> Floats:

@@ -86,8 +86,10 @@ def _verdict(results: Results, scope: str, sizes: dict[int, list[Result]]) -> Ve
 def _fewest(results: Results, scope: str, sizes: dict[int, list[Result]]) -> str:
     most = sizes[max(sizes)]
     enough = (
-        size for size, cells in sizes.items() if _activated(results, cells, most).low > 0
-    )  # fmt: skip
+        size
+        for size, cells in sizes.items()
+        if size < max(sizes) and _activated(results, cells, most).low > 0
+    )
     size = next(enough, None)
     if size is None:
         return f"On {scope} no smaller set is shown to reach what {max(sizes):,} rows reach."
