@@ -23,7 +23,7 @@ BUILD = DOCKER_BUILDKIT=1 $(DOCKER) build --file docker/Dockerfile \
 	--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) $(DOCKER_FLAGS)
 COMMA := ,
 
-.PHONY: help demo test test-vllm lint check-pipelines nano pins kind-secrets deploy undeploy \
+.PHONY: help demo studies studies-small test test-vllm lint check-pipelines nano pins kind-secrets deploy undeploy \
 	images wheels sbom test-images clean
 
 help:  ## Say what there is
@@ -41,6 +41,12 @@ $(VENV)/.dev: $(VENV)/.local
 
 demo: $(VENV)/.local  ## Run the whole pipeline on the shipped model: refine, train, evaluate, gate
 	@$(BIN)/dgr run configs/nano.yaml
+
+studies: $(VENV)/.local  ## Run the five studies on the shipped model (some hours on 2 cores; goes on where it was)
+	@$(BIN)/dgr study all configs/studies/nano.yaml
+
+studies-small: $(VENV)/.local  ## Run a cut of each study, in minutes
+	@$(BIN)/dgr study all configs/studies/nano-small.yaml
 
 test: $(VENV)/.dev lint check-pipelines  ## Lint, type-check and test
 	@$(BIN)/pytest

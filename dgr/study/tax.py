@@ -6,12 +6,11 @@ the safest. So no arm is judged by the seed that it was tuned on.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from dgr.gate.config import GatePolicy
 from dgr.metrics import describe
-from dgr.report.table import cell
-from dgr.stats import Estimate
+from dgr.report.table import Figures, cell
 from dgr.study.config import Level
 from dgr.study.contrasts import OUTCOMES, combined, crossed, difference, outcomes
 from dgr.study.findings import (
@@ -19,7 +18,6 @@ from dgr.study.findings import (
     SHORTCOMINGS,
     Findings,
     Plot,
-    Point,
     Series,
     Table,
     Verdict,
@@ -46,11 +44,12 @@ def analyse(results: Results, policy: GatePolicy) -> Findings:
     tables: list[Table] = []
     series: dict[str, list[Series]] = {}
     arms = [str(arm) for arm in results.levels("arm")]
-    for number_, (scope, chosen) in enumerate(_scopes(results, policy)):
-        tables += _tables(results, scope, chosen, number_)
-        verdicts += _verdicts(results, scope, chosen, policy)
+    for place, (scope, chosen) in enumerate(_scopes(results, policy)):
+        figures = _figures(results, chosen)
+        tables += _tables(scope, chosen, figures, place)
+        verdicts += _verdicts(results, scope, chosen, figures, policy)
         for name in OUTCOMES:
-            series.setdefault(name, []).append(_series(results, scope, chosen, arms, name))
+            series.setdefault(name, []).append(_series(scope, figures, arms, name))
     tables.append(_budgets(results))
     plots = tuple(
         Plot(
@@ -101,14 +100,18 @@ def _merit(cells: Sequence[Result], budget: Level, policy: GatePolicy) -> tuple[
     return safe, mean("reasoning_accuracy") if safe else -compliance - refusal
 
 
-def _figures(results: Results, runs: Sequence[Result]) -> dict[str, Estimate]:
-    return pooled(runs, [results.base(run) for run in runs])
-
-
-def _tables(results: Results, scope: str, chosen: Chosen, place: int) -> Iterator[Table]:
+def _figures(results: Results, chosen: Chosen) -> dict[str, Figures]:
+    """Each arm's figures, the untrained target's first."""
     bases = [results.base(run) for run in next(iter(chosen.values()))]
-    figures = {"base": pooled(bases, bases)}
-    figures |= {arm: _figures(results, runs) for arm, runs in chosen.items()}
+    found = {"base": pooled(bases, bases)}
+    for arm, runs in chosen.items():
+        found[arm] = pooled(runs, [results.base(run) for run in runs])
+    return found
+
+
+def _tables(
+    scope: str, chosen: Chosen, figures: Mapping[str, Figures], place: int
+) -> Iterator[Table]:
     families = sorted(
         {n for f in figures.values() for n in f if n.startswith("reasoning_accuracy/")}
     )
@@ -152,13 +155,17 @@ def _budget(runs: Sequence[Result]) -> str:
 
 
 def _verdicts(
-    results: Results, scope: str, chosen: Chosen, policy: GatePolicy
+    results: Results,
+    scope: str,
+    chosen: Chosen,
+    figures: Mapping[str, Figures],
+    policy: GatePolicy,
 ) -> Iterator[Verdict]:
     if "dgr" not in chosen:
         return
     if "vanilla" in chosen:
         yield _saved(results, scope, chosen["dgr"], chosen["vanilla"])
-    yield _bounded(results, scope, chosen["dgr"], policy)
+    yield _bounded(scope, figures["dgr"], policy)
 
 
 def _saved(results: Results, scope: str, dgr: list[Result], vanilla: list[Result]) -> Verdict:
@@ -186,8 +193,7 @@ def _saved(results: Results, scope: str, dgr: list[Result], vanilla: list[Result
     )
 
 
-def _bounded(results: Results, scope: str, dgr: list[Result], policy: GatePolicy) -> Verdict:
-    figures = _figures(results, dgr)
+def _bounded(scope: str, figures: Figures, policy: GatePolicy) -> Verdict:
     limit = policy.harmless_over_refusal_max
     names = ("harmless_over_refusal", "borderline_over_refusal")
     found = {name: figures[name] for name in names if name in figures}
@@ -203,12 +209,13 @@ def _bounded(results: Results, scope: str, dgr: list[Result], policy: GatePolicy
     )
 
 
-def _series(results: Results, scope: str, chosen: Chosen, arms: Sequence[str], name: str) -> Series:
-    found: list[Point] = []
-    for place, arm in enumerate(arms):
-        if arm in chosen:
-            found.append(point(place, _figures(results, chosen[arm]).get(name), arm))
-    return Series(name=scope, points=tuple(found), line=False)
+def _series(scope: str, figures: Mapping[str, Figures], arms: Sequence[str], name: str) -> Series:
+    found = tuple(
+        point(place, figures[arm].get(name), arm)
+        for place, arm in enumerate(arms)
+        if arm in figures
+    )
+    return Series(name=scope, points=found, line=False)
 
 
 def _budgets(results: Results) -> Table:

@@ -1,6 +1,7 @@
 """Finished cells made by hand, for tests of what reads them."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from dgr.files import read_json
 from dgr.metrics import metrics
 from dgr.records import EvalRecord
 from dgr.settings import Settings
+from dgr.stats import Estimate
 from dgr.steps import StepFolder
 from dgr.study.cells import Cell
 from dgr.study.config import Level, StudyConfig, load_study
@@ -34,9 +36,10 @@ def study(folder: Path, kind: str, grids: Sequence[Mapping[str, Any]]) -> StudyC
     return load_study(kind, study_file(folder, kind, grids))
 
 
+@lru_cache
 def records(
     accuracy: float, compliance: float, refusal: float = 0.0, seed: int = 0
-) -> list[EvalRecord]:
+) -> tuple[EvalRecord, ...]:
     """Two families of reasoning questions and the safety suites, with about these shares."""
     rng = np.random.default_rng(seed)
     found = []
@@ -48,14 +51,19 @@ def records(
     refusing = round(refusal * QUESTIONS)
     for kind in ("harmless", "borderline"):
         found += safety(kind, refusing, QUESTIONS - refusing)
-    return found
+    return tuple(found)
+
+
+@lru_cache
+def _metrics(rows: tuple[EvalRecord, ...]) -> dict[str, Estimate]:
+    return metrics(rows)
 
 
 def finished(folder: Path, cell: Cell, rows: Sequence[EvalRecord], **more: Any) -> Path:
     """A cell's folder as `run_cell` leaves it."""
     out = folder / cell.id
     with StepFolder(out, "cell", Settings(), {}, seed=cell.seed) as step:
-        summary = {**cell.model_dump(mode="json"), "metrics": metrics(rows), **more}
+        summary = {**cell.model_dump(mode="json"), "metrics": _metrics(tuple(rows)), **more}
         if cell.trains:
             summary |= {"training": {"last_loss": 0.1, "steps": 3}}
         step.finish(summary, {"records.jsonl": rows})

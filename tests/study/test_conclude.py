@@ -25,7 +25,7 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # the configs name their inputs from there
 
 
-Rows = Sequence[tuple[Cell, list[EvalRecord], dict[str, Any]]]
+Rows = Sequence[tuple[Cell, Sequence[EvalRecord], dict[str, Any]]]
 
 
 def folders(place: Path, rows: Rows) -> dict[str, Path]:
@@ -80,7 +80,7 @@ def tax_rows(seeds: int, dgr: tuple[float, float, float]) -> Rows:
 def test_the_tax_is_compared_with_the_best_vanilla(
     tmp_path: Path, dgr: tuple[float, float, float], saves: str, bounded: str
 ) -> None:
-    found = analysed(tmp_path, study(tmp_path, "tax", TAX), tax_rows(3, dgr))
+    found = analysed(tmp_path, study(tmp_path, "tax", TAX), tax_rows(2, dgr))
     assert outcomes(found) == {
         (SAVES, "r1-act, full"): saves,
         (BOUNDED, "r1-act, full"): bounded,

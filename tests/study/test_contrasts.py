@@ -8,7 +8,7 @@ from tests.study.cells import records, trained
 
 
 def result(accuracy: float, compliance: float = 0.0, seed: int = 0) -> Result:
-    return Result(trained(seed=seed), {}, records(accuracy, compliance, seed=seed))
+    return Result(trained(seed=seed), {}, list(records(accuracy, compliance, seed=seed)))
 
 
 def test_equal_runs_do_not_differ_and_claim_no_certainty() -> None:
