@@ -5,10 +5,12 @@ from dgr.study.cells import Cell, cells_of, first_cells
 from dgr.study.conclude import conclude
 from dgr.study.config import StudyConfig, load_study
 from dgr.study.recording import record_study
+from dgr.study.shared import SharedSteps
 
 __all__ = [
     "Cell",
     "CellsConfig",
+    "SharedSteps",
     "StudyConfig",
     "cells_of",
     "conclude",
