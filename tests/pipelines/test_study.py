@@ -106,7 +106,7 @@ def test_a_killed_study_goes_on_and_ends_in_one_folder_and_one_parent_run(
     found = read_json(cell / "summary.json")
     assert found["metrics"]["harmful_compliance"]["n"] == 3
     assert found["shift"]["nll"]["completion"]["value"] > 0
-    assert found["drift"]["kl"]["completion"]["value"] >= 0
+    assert found["drift"]["length"]["reasoning"]["mean"] > 0
     assert not list(cell.rglob("*.safetensors"))
     assert (place / "results" / "report.html").is_file()
     assert str(place / "results" / "report.html") in done.stdout
