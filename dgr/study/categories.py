@@ -71,8 +71,8 @@ def contrast(cells: Sequence[Result], category: str | None = None) -> dict[str, 
         return {"held_out": UNKNOWN, "trained": UNKNOWN, "difference": UNKNOWN}
     gap = {family: values - trained[family] for family, values in held.items()}
     return {
-        "held_out": crossed(held),
-        "trained": crossed(trained),
+        "held_out": crossed(held, floor=0.0),
+        "trained": crossed(trained, floor=0.0),
         "difference": crossed(gap),
     }
 

@@ -72,8 +72,8 @@ def combined(parts: Sequence[tuple[float, Table]]) -> Table:
     return total
 
 
-def crossed(table: Table, seed: int = 0) -> Estimate:
-    """Mean over families of the mean over runs and questions.
+def crossed(table: Table, seed: int = 0, floor: float = -1.0) -> Estimate:
+    """Mean over families of the mean over runs and questions, in [floor, 1].
 
     The interval is a percentile bootstrap that draws runs, the same for every family, and within
     each family questions. n counts questions. As no outcome that n questions never showed is
@@ -94,7 +94,17 @@ def crossed(table: Table, seed: int = 0) -> Estimate:
     tail = (1 - CONFIDENCE) / 2
     low, high = (float(bound) for bound in np.percentile(draws, [100 * tail, 100 * (1 - tail)]))
     unseen = 1 - tail ** (1 / n)
-    return Estimate(value=value, low=min(low, value - unseen), high=max(high, value + unseen), n=n)
+    return Estimate(
+        value=value,
+        low=max(floor, min(low, value - unseen)),
+        high=min(1.0, max(high, value + unseen)),
+        n=n,
+    )
+
+
+def share_of(runs: Sequence[Result], metric: str) -> Estimate:
+    """The metric over runs and questions."""
+    return crossed(outcomes(runs, metric), floor=0.0)
 
 
 def difference(ours: Sequence[Result], theirs: Sequence[Result], metric: str) -> Estimate:

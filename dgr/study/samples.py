@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dgr.gate.config import GatePolicy
 from dgr.metrics import describe
 from dgr.stats import Estimate
-from dgr.study.contrasts import OUTCOMES, combined, crossed, outcomes
+from dgr.study.contrasts import OUTCOMES, combined, crossed, outcomes, share_of
 from dgr.study.findings import (
     Findings,
     Plot,
@@ -66,7 +66,7 @@ def _activated(results: Results, few: Sequence[Result], most: Sequence[Result]) 
 def _verdict(results: Results, scope: str, sizes: dict[int, list[Result]]) -> Verdict:
     few, most = sizes[FEW], sizes[max(sizes)]
     beyond = _activated(results, few, most)
-    found = [crossed(outcomes(cells, "harmful_compliance")) for cells in (few, most)]
+    found = [share_of(cells, "harmful_compliance") for cells in (few, most)]
     deviation, least, greatest = spread(cell.metric("harmful_compliance") for cell in few)
     return Verdict(
         claim=f"{FEW} rows activate refusal",
@@ -130,7 +130,7 @@ def _plot(results: Results, metric: str) -> Plot:
 def _series(results: Results, metric: str) -> Iterator[Series]:
     for (name, arm), cells in results.groups("set", "arm").items():
         found = (
-            point(size, crossed(outcomes(members, metric)))
+            point(size, share_of(members, metric))
             for size, members in _sizes(cells).items()
         )  # fmt: skip
         yield Series(name=f"{name}, {arm}", points=tuple(found))

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from dgr.study.contrasts import combined, correlation, crossed, difference, outcomes
+from dgr.study.contrasts import combined, correlation, crossed, difference, outcomes, share_of
 from dgr.study.results import Result
+from tests.records import safety
 from tests.study.cells import records, trained
 
 
@@ -49,6 +50,12 @@ def test_tables_of_one_run_stand_beside_every_run() -> None:
     tables = [outcomes(found, "harmful_compliance") for found in (runs, base)]
     fall = crossed(combined([(-1.0, tables[0]), (1.0, tables[1])]))
     assert fall.value == pytest.approx(0.8)
+
+
+def test_a_share_stays_one() -> None:
+    few = Result(trained(), {}, list(safety("harmful", refuses=0, complies=3)))
+    found = share_of([few], "harmful_compliance")
+    assert (found.value, found.high, found.n) == (1.0, 1.0, 3) and 0 < found.low < 0.4
 
 
 def test_a_metric_without_records_is_unknown() -> None:
