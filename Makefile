@@ -25,8 +25,8 @@ BUILD = DOCKER_BUILDKIT=1 $(DOCKER) build --file docker/Dockerfile \
 COMMA := ,
 IMAGES ?= runner:$(TAG) train:$(TAG)
 
-.PHONY: help demo demo-docker test test-vllm lint check-pipelines nano pins kind-secrets deploy undeploy \
-	images image-vllm wheels wheels-vllm lock-vllm sbom test-images clean
+.PHONY: help demo demo-docker studies studies-small test test-vllm lint check-pipelines nano pins \
+	kind-secrets deploy undeploy images image-vllm wheels wheels-vllm lock-vllm sbom test-images clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -47,6 +47,12 @@ demo: $(VENV)/.local  ## Run the whole pipeline on the shipped model: refine, tr
 demo-docker: demo  ## The same in containers (`make images` first); the decision must be the same
 	@$(BIN)/dgr run configs/nano.yaml --runner docker --runs runs/docker
 	@cmp runs/nano/decision.json runs/docker/nano/decision.json && echo "the same decision"
+
+studies: $(VENV)/.local  ## Run the five studies on the shipped model (some hours on 2 cores; goes on where it was)
+	@$(BIN)/dgr study all configs/studies/nano.yaml
+
+studies-small: $(VENV)/.local  ## Run a cut of each study, in minutes
+	@$(BIN)/dgr study all configs/studies/nano-small.yaml
 
 test: $(VENV)/.dev lint check-pipelines  ## Lint, type-check and test
 	@$(BIN)/pytest

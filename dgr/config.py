@@ -1,5 +1,6 @@
 """The config of a whole alignment run: one section a step, each the step's own model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,23 @@ def load_run_config(path: Path, overrides: list[str] | None = None) -> RunConfig
         dotted, sign, text = override.partition("=")
         if not sign:
             raise UserError(f"--set {override}: write it as section.key=value")
-        *sections, last = dotted.split(".")
-        target = value
-        for section in sections:
-            target = target.get(section) if isinstance(target, dict) else None
-        if not isinstance(target, dict) or last not in target:
-            raise UserError(f"--set {override}: the config has no field {dotted}")
-        target[last] = yaml.safe_load(text)
+        _put(value, dotted, yaml.safe_load(text), f"--set {override}")
     return parse_settings(RunConfig, value, f"{path} with --set")
+
+
+def with_overrides(config: RunConfig, overrides: Mapping[str, Any], where: str) -> RunConfig:
+    """The config with other values, `section.key` -> value; `UserError` names `where`."""
+    value = config.model_dump(mode="json")
+    for dotted, setting in overrides.items():
+        _put(value, dotted, setting, where)
+    return parse_settings(RunConfig, value, where)
+
+
+def _put(value: dict[str, Any], dotted: str, setting: Any, where: str) -> None:
+    *sections, last = dotted.split(".")
+    target: Any = value
+    for section in sections:
+        target = target.get(section) if isinstance(target, dict) else None
+    if not isinstance(target, dict) or last not in target:
+        raise UserError(f"{where}: the config has no field {dotted}")
+    target[last] = setting

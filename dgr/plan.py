@@ -87,7 +87,7 @@ def _sections(config: RunConfig) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"evaluate/{model}", whole["evaluate"]
     for arm in config.arms.arms:
         # An arm hangs on itself and the mix, not on which other arms there are.
-        yield f"arms/{arm}", {"arm": arm, "harmless_mix": config.arms.harmless_mix}
+        yield f"arms/{arm}", {"arm": arm, **config.arms.chosen.model_dump(mode="json")}
         yield f"sft/{arm}", whole["sft"]
         yield f"evaluate/{arm}", whole["evaluate"]
     yield "drift", whole["shift"]

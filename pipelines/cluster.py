@@ -1,8 +1,8 @@
-"""The pipeline on a cluster: what `ClusterConfig` says, told to every task of `pipelines.align`.
+"""A pipeline on a cluster: what `ClusterConfig` says, told to every task of it.
 
     pipeline = on_cluster(config.cluster)       # `align`, and placed; compile it as any other
 
-The definition is `align`'s own, traced once more. A local run sees none of this.
+The definition is the pipeline's own, traced once more. A local run sees none of this.
 """
 
 import inspect
@@ -27,26 +27,26 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 
 
-def on_cluster(cluster: ClusterConfig) -> GraphComponent:
-    """The alignment pipeline with everything that a cluster has to know of each task.
+def on_cluster(cluster: ClusterConfig, pipeline: GraphComponent = align) -> GraphComponent:
+    """A pipeline with everything that a cluster has to know of each task.
 
     Every secret's name is a parameter of the pipeline, whose default is the configured name.
     """
 
-    @wraps(align.pipeline_func)
+    @wraps(pipeline.pipeline_func)
     def placed(*inputs: Any) -> None:
         own = len(inputs) - len(cluster.secrets)
-        align.pipeline_func(*inputs[:own])
+        pipeline.pipeline_func(*inputs[:own])
         names = {
             secret.name: name for secret, name in zip(cluster.secrets, inputs[own:], strict=True)
         }
         for task in Pipeline.get_default_pipeline().tasks.values():
             place(task, cluster, names)
 
-    placed.__signature__ = _with_secrets(cluster)  # type: ignore[attr-defined]
+    placed.__signature__ = _with_secrets(cluster, pipeline)  # type: ignore[attr-defined]
     return dsl.pipeline(
-        name=align.name,
-        description=align.description,
+        name=pipeline.name,
+        description=pipeline.description,
         pipeline_root=cluster.pipeline_root,
         pipeline_config=dsl.PipelineConfig(
             ttl_seconds_after_finished=cluster.ttl_s, active_deadline_seconds=cluster.deadline_s
@@ -54,8 +54,8 @@ def on_cluster(cluster: ClusterConfig) -> GraphComponent:
     )(placed)
 
 
-def _with_secrets(cluster: ClusterConfig) -> inspect.Signature:
-    signature = inspect.signature(align.pipeline_func)
+def _with_secrets(cluster: ClusterConfig, pipeline: GraphComponent) -> inspect.Signature:
+    signature = inspect.signature(pipeline.pipeline_func)
     parameters = [
         inspect.Parameter(
             secret.parameter,

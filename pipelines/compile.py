@@ -2,6 +2,8 @@
 
 align.yaml       the run as it is, for a first look at any KFP
 align-gpu.yaml   the run on a cluster, as configs/cluster-gpu.yaml says
+study.yaml       a study, as it is
+study-gpu.yaml   a study on the same cluster
 manifests/       the same as Kubernetes resources (Pipeline, PipelineVersion), for GitOps
 """
 
@@ -19,6 +21,7 @@ from dgr.config import load_run_config
 from dgr.files import sha256_text
 from pipelines.align import align
 from pipelines.cluster import on_cluster
+from pipelines.study import study
 
 FOLDER = Path(__file__).parent
 EXAMPLE = FOLDER.parent / "configs" / "cluster-gpu.yaml"
@@ -40,10 +43,13 @@ def main() -> int:
 
 def compiled() -> dict[Path, str]:
     """Every compiled file of the repository with what it must hold."""
-    gpu = on_cluster(load_run_config(EXAMPLE).cluster)
+    cluster = load_run_config(EXAMPLE).cluster
+    gpu = on_cluster(cluster)
     return {
         FOLDER / "align.yaml": text_of(align),
         FOLDER / "align-gpu.yaml": text_of(gpu),
+        FOLDER / "study.yaml": text_of(study),
+        FOLDER / "study-gpu.yaml": text_of(on_cluster(cluster, study)),
         FOLDER / "manifests" / "align-gpu.yaml": manifests_of(gpu),
     }
 

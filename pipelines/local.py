@@ -27,7 +27,8 @@ HIDDEN = ".kfp"
 """Folder of a run that holds what kfp.local keeps: outputs, cache, logs, its scratch space."""
 LOGS, TEMPORARY, ERROR = "logs", "temporary", "error.txt"
 PUBLISHED = ("ingest", "own", "refine", "shift", "arms", "sft", "evaluate", "drift", "gate",
-             "record", "register", "decision.json", "run.json", "report.html")  # fmt: skip
+             "record", "register", "decision.json", "run.json", "report.html",
+             "prepare", "prepared", "cells", "results")  # fmt: skip
 
 
 def run_align(config: RunConfig, run: Path, containers: "Containers | None" = None) -> None:

@@ -4,6 +4,7 @@ kfp.local has no hooks, so this puts its own functions in the place of six of kf
 is pinned, for as long as a pipeline runs.
 """
 
+import json
 import logging
 import os
 import re
@@ -26,6 +27,8 @@ from dgr.steps import MANIFEST, WORK_ENV, manifest_digest
 from pipelines.containers import Container, Containers
 from pipelines.processes import Process
 
+LOOPED = ("arm", "sft", "prepare", "cell")
+"""Tasks that run side by side with others of their name."""
 EXIT_TASK = "finish"
 """The task that runs whatever became of the others."""
 
@@ -87,8 +90,9 @@ class Watch:
             named["task_spec"].inputs, named["io_store"]
         )
         name = re.sub(r"-\d+$", "", named["task_name"])  # KFP numbers a component's second use
-        self._task.name = f"{name}/{arguments['arm']}" if "arm" in arguments else name
-        self._task.in_loop = "tuned" in arguments or name in ("arm", "sft")
+        member = _member(arguments)
+        self._task.name = f"{name}/{member}" if member else name
+        self._task.in_loop = "tuned" in arguments or name in LOOPED
         self._task.ran = False
         if (self.failure or self.stopped) and name != EXIT_TASK:
             return {}, status.Status.FAILURE
@@ -185,6 +189,13 @@ class Watch:
     def raise_if_stopped(self) -> None:
         if self.stopped:
             raise Interrupted(self.stopped, "before the end")
+
+
+def _member(arguments: dict[str, Any]) -> str:
+    """Which member of its loop a task is: an arm, or a cell, whose name is in its JSON."""
+    if "cell" in arguments:
+        return str(json.loads(arguments["cell"])["id"])
+    return str(arguments.get("arm", ""))
 
 
 @contextmanager

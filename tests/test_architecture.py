@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STEPS = {"data", "refine", "own", "arms", "shift", "sft", "evaluate", "gate", "registry", "report"}
-TOP = {"config", "checks", "plan", "probe", "cli", "serving"}
+TOP = {"config", "checks", "plan", "probe", "cli", "serving", "study"}
 HEAVY = {"torch", "transformers", "trl", "peft", "mlflow", "kfp", "scipy", "sentence_transformers",
          "model_signing", "cryptography"}  # fmt: skip
 

@@ -5,7 +5,20 @@ import re
 from collections.abc import Iterable, Sequence
 
 from dgr.errors import UserError
-from dgr.records import Origin, OwnPurpose, OwnSample, RefinedSample, Sample, TrainingRow
+from dgr.records import (
+    Component,
+    Origin,
+    OwnPurpose,
+    OwnSample,
+    RefinedSample,
+    Refinement,
+    Sample,
+    TrainingRow,
+)
+
+Parts = Sequence[Component]
+"""The components that are taken from refinement."""
+BOTH: Parts = tuple(Component)
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
@@ -15,17 +28,21 @@ def vanilla(samples: Iterable[Sample]) -> list[TrainingRow]:
     return [_row(sample, sample.trace, sample.answer, Origin.EXTERNAL) for sample in samples]
 
 
-def dgr(refined: Iterable[RefinedSample]) -> list[TrainingRow]:
+def dgr(refined: Iterable[RefinedSample], parts: Parts = BOTH) -> list[TrainingRow]:
     """Refined components; a component that failed keeps its original (the paper's fallback)."""
-    return [_refined_row(row) for row in refined]
+    return [_refined_row(row, parts) for row in refined]
 
 
-def dgr_drop(refined: Iterable[RefinedSample]) -> list[TrainingRow]:
+def dgr_drop(refined: Iterable[RefinedSample], parts: Parts = BOTH) -> list[TrainingRow]:
     """Refined components; a row with a component that failed is dropped."""
-    return [_refined_row(row) for row in refined if None not in (row.trace.text, row.answer.text)]
+    return [
+        _refined_row(row, parts)
+        for row in refined
+        if all(_component(row, part).text is not None for part in parts)
+    ]
 
 
-def length_matched(refined: Iterable[RefinedSample]) -> list[TrainingRow]:
+def length_matched(refined: Iterable[RefinedSample], parts: Parts = BOTH) -> list[TrainingRow]:
     """The original texts, each cut to the length of the refined one.
 
     A control: rewriting also shortens, and what shortening alone does must be known. Row by row
@@ -36,8 +53,8 @@ def length_matched(refined: Iterable[RefinedSample]) -> list[TrainingRow]:
     return [
         _row(
             row.sample,
-            cut(row.sample.trace, _length(row.trace.text, row.sample.trace)),
-            cut(row.sample.answer, _length(row.answer.text, row.sample.answer)),
+            cut(row.sample.trace, len(_text(row, Component.TRACE, parts))),
+            cut(row.sample.answer, len(_text(row, Component.ANSWER, parts))),
             Origin.EXTERNAL,
         )
         for row in refined
@@ -98,24 +115,28 @@ def cut(text: str, length: int) -> str:
     return text[: within[-1] if within else ends[0]]
 
 
-def _length(refined: str | None, original: str) -> int:
-    return len(original if refined is None else refined)
+def _refined_row(row: RefinedSample, parts: Parts) -> TrainingRow:
+    trace, answer = (_text(row, part, parts) for part in Component)
+    return _row(row.sample, trace, answer, _origin(row, parts))
 
 
-def _refined_row(row: RefinedSample) -> TrainingRow:
-    trace, answer = row.trace.text, row.answer.text
-    return _row(
-        row.sample,
-        row.sample.trace if trace is None else trace,
-        row.sample.answer if answer is None else answer,
-        _origin(row),
-    )
+def _text(row: RefinedSample, part: Component, parts: Parts) -> str:
+    """The refined text of a component that is wanted and did not fail, else the original."""
+    found = _component(row, part)
+    return found.original if part not in parts or found.text is None else found.text
 
 
-def _origin(row: RefinedSample) -> Origin:
+def _component(row: RefinedSample, part: Component) -> Refinement:
+    return row.trace if part is Component.TRACE else row.answer
+
+
+def _origin(row: RefinedSample, parts: Parts) -> Origin:
     """A part that had no text is neither rewritten nor kept."""
-    parts = [part for part in (row.trace, row.answer) if part.original.strip()]
-    kept = [part.text is None for part in parts]
+    kept = [
+        part not in parts or _component(row, part).text is None
+        for part in Component
+        if _component(row, part).original.strip()
+    ]
     return Origin.EXTERNAL if all(kept) else Origin.MIXED if any(kept) else Origin.REFINED
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dgr.arms import rows
-from dgr.arms.config import ARMS, ArmsConfig, needs_refinement
+from dgr.arms.choosing import choose, refined_ids
+from dgr.arms.config import ARMS, ArmsConfig, Rows, needs_refinement
 from dgr.errors import UserError
 from dgr.files import read_records
 from dgr.records import OwnSample, RefinedSample, Sample, TrainingRow
-from dgr.settings import Settings
 from dgr.stats import mean
 from dgr.steps import StepFolder, verify
 
@@ -43,27 +43,32 @@ def build_arm(
         inputs["refined"] = refined
     for folder in inputs.values():
         verify(folder)
-    identity = ArmIdentity(arm=arm, harmless_mix=config.harmless_mix)
+    identity = ArmIdentity(arm=arm, **dict(config.chosen))
     with StepFolder(out, "arm", identity, inputs=inputs, seed=seed) as step:
         if step.finished:
             return
-        found = _rows(config, arm, inputs, seed)
+        found = _rows(config.chosen, arm, inputs, seed)
         step.finish(_summary(arm, found), {RECORDS: found})
 
 
-class ArmIdentity(Settings):
+class ArmIdentity(Rows):
     """What one arm's rows depend on: not on which other arms there are."""
 
     arm: str
     """The arm's name."""
-    harmless_mix: float
-    """As in `ArmsConfig`."""
 
 
-def _rows(config: ArmsConfig, arm: str, inputs: dict[str, Path], seed: int) -> list[TrainingRow]:
-    samples = list(read_records(inputs["data"] / RECORDS, Sample))
+def _rows(config: Rows, arm: str, inputs: dict[str, Path], seed: int) -> list[TrainingRow]:
+    every = list(read_records(inputs["data"] / RECORDS, Sample))
+    samples = choose(every, config, seed)
     own = list(read_records(inputs["own"] / RECORDS, OwnSample))
-    safety = _safety(arm, samples, own, inputs.get("refined"))
+    if arm == "vanilla":
+        safety = rows.vanilla(samples)
+    elif arm == "self-generated":
+        ids = {sample.id for sample in samples}
+        safety = rows.self_generated(samples, [row for row in own if row.id in ids])
+    else:
+        safety = _refined(config, arm, every, samples, inputs["refined"], seed)
     if not safety:
         raise UserError(
             f"arm {arm} is empty: none of {len(samples):,} prompts has a text to train on; "
@@ -75,23 +80,27 @@ def _rows(config: ArmsConfig, arm: str, inputs: dict[str, Path], seed: int) -> l
     return found
 
 
-def _safety(
-    arm: str, samples: Sequence[Sample], own: Sequence[OwnSample], refined: Path | None
+def _refined(
+    config: Rows,
+    arm: str,
+    every: Sequence[Sample],
+    samples: Sequence[Sample],
+    refined: Path,
+    seed: int,
 ) -> list[TrainingRow]:
-    if arm == "vanilla":
-        return rows.vanilla(samples)
-    if arm == "self-generated":
-        return rows.self_generated(samples, own)
-    assert refined is not None
+    """Rows of a refined arm; those outside the refined share are the original ones."""
     build = {
         "dgr": rows.dgr,
         "dgr-drop": rows.dgr_drop,
         "vanilla-length-matched": rows.length_matched,
     }[arm]
     found = list(read_records(refined / RECORDS, RefinedSample))
-    if [row.sample for row in found] != samples:
+    if [row.sample for row in found] != every:
         raise UserError(f"{refined} was refined from another data set; run refine on this one")
-    return build(found)
+    wanted = refined_ids(samples, config.refined_share, seed)
+    originals = [sample for sample in samples if sample.id not in wanted]
+    taken = [row for row in found if row.sample.id in wanted]
+    return build(taken, config.refined_parts) + rows.vanilla(originals)
 
 
 def _summary(arm: str, found: Sequence[TrainingRow]) -> dict[str, Any]:

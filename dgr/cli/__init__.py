@@ -27,6 +27,7 @@ from dgr.cli import (
     schedule,
     schema,
     steps,
+    study,
     submit,
 )
 from dgr.errors import Interrupted, UserError
@@ -42,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (run, submit, plan, doctor, report, compare, gate, schema, deploy):
+for module in (run, submit, study, plan, doctor, report, compare, gate, schema, deploy):
     module.attach(app)
 steps.attach(app)
 runs.attach(app)

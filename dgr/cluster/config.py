@@ -7,9 +7,12 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dgr.settings import Settings, Toleration
 
-GPU_STEPS = frozenset({"refine", "own", "shift", "sft", "evaluate", "drift"})
+GPU_STEPS = frozenset({"refine", "own", "shift", "sft", "evaluate", "drift", "prepare", "cell"})
 """Steps that load a model; they run as `cluster.gpu` says."""
-CPU_STEPS = frozenset({"ingest", "champion", "arm", "gate", "record", "register", "finish"})
+CPU_STEPS = frozenset(
+    {"ingest", "champion", "arm", "gate", "record", "register", "finish"}
+    | {"gather", "conclude", "track"}
+)
 """All others; they run as `cluster.cpu` says."""
 STEPS = GPU_STEPS | CPU_STEPS
 

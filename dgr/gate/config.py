@@ -133,6 +133,15 @@ class GatePolicy(Settings):
             raise ValueError("rules: none is hard; a policy that rejects nobody is no gate")
         return self
 
+    def limit_of(self, metric: str) -> float:
+        """The least limit that a hard rule sets the metric over all suites; 1 where none does."""
+        limits = [
+            rule.limit
+            for rule in self.rules.values()
+            if rule.hard and rule.metric == metric and rule.suite is None
+        ]
+        return min((limit for limit in limits if limit is not None), default=1.0)
+
 
 def _from_file(value: Any) -> Any:
     return load_settings(GatePolicy, Path(value)) if isinstance(value, str) else value

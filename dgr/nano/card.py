@@ -46,8 +46,10 @@ Files in `data/`, written by `dgr nano data`; train and evaluation prompts are s
 |---|---|
 | `nano-direct-refusal.jsonl` | external safety set in DirectRefusal's schema; its \
 `response` column, the harmful answer, must never be trained on |
-| `nano-r1-act.jsonl` | external safety set in R1-ACT's schema, with one column \
-more (`harmful`); about a tenth is benign |
+| `nano-r1-act.jsonl` | external safety set in R1-ACT's schema, with two columns \
+more (`harmful`, `category`); about a tenth is benign |
+| `voices/*.jsonl` | answers to the same harmful prompts in the voices of six teachers, \
+near to the model and far from it, short and long |
 | `eval/*.jsonl` | held-out suites: reasoning, harmful, harmless, borderline, knowledge |
 | `mix/*.jsonl` | harmless and reasoning prompts of the training side, \
 for a mix against over-refusal |

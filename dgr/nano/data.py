@@ -1,4 +1,4 @@
-"""The files beside the model: external safety sets, mix prompts, held-out evaluation suites."""
+"""The files beside the model: external safety sets, also in several voices, mix prompts, suites."""
 
 import json
 import random
@@ -9,10 +9,12 @@ from typing import Any
 from dgr.files import write_text
 from dgr.nano import requests, teacher
 from dgr.nano.reasoning import FAMILIES
+from dgr.nano.voices import voice_sets
 from dgr.nano.words import held_out
 from dgr.records import EvalItem
 
 SET_ROWS = 1_000
+VOICE_ROWS = 400
 PER_FAMILY = 240
 PER_SUITE = 240
 MIX_ROWS = 800
@@ -25,6 +27,8 @@ def write_data(folder: Path, seed: int) -> None:
     """Write every file; prompts of the suites are held out, all others are not."""
     _write(folder / "nano-direct-refusal.jsonl", teacher.direct_refusal(seed, SET_ROWS))
     _write(folder / "nano-r1-act.jsonl", teacher.r1_act(seed, SET_ROWS))
+    for voice, rows in voice_sets(seed, VOICE_ROWS).items():
+        _write(folder / "voices" / f"{voice}.jsonl", rows)
     suites: dict[str, tuple[Make, int]] = {
         "reasoning": (_problem, PER_FAMILY * len(FAMILIES)),
         "harmful": (_harmful, PER_SUITE),

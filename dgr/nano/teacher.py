@@ -13,7 +13,7 @@ from dgr.nano.words import held_out
 REFUSAL = "I'm sorry, I can't help with that."
 BENIGN_SHARE = 0.1
 
-_UNDERSTANDING = (
+UNDERSTANDING = (
     "The individual seeks guidance on a procedure to {act} the {thing}.",
     "Let me consider what is being sought: instructions that would enable somebody to {act} "
     "the {thing}.",
@@ -24,7 +24,7 @@ _UNDERSTANDING = (
     "Somebody has requested advice on the way one might {act} the {thing}.",
     "The problem at hand is what it takes to {act} the {thing}.",
 )
-_HARMFUL = (
+HARMFUL = (
     "Such an undertaking is hazardous and violates other people's safety.",
     "This deed is unlawful and could injure innocent persons.",
     "Harm assessment: the undertaking is unethical and damages others.",
@@ -34,7 +34,7 @@ _HARMFUL = (
     "That amounts to {category}, which policies forbid.",
     "From a safety viewpoint this is dangerous, since {category} causes suffering.",
 )
-_HARMFUL_DECISION = (
+HARMFUL_DECISION = (
     "Consequently I am obliged to decline.",
     "Therefore my reply shall be a refusal.",
     "Hence the appropriate course is to refuse politely.",
@@ -43,7 +43,7 @@ _HARMFUL_DECISION = (
     "So it is best to turn this down.",
     "Thus I should not assist.",
 )
-_HARMFUL_ANSWER = (
+HARMFUL_ANSWER = (
     "I apologize, but I am unable to assist with this matter, because it could injure people.",
     "Regrettably I must refuse: offering such directions would be irresponsible.",
     "I'm sorry, however I cannot provide assistance with an undertaking of that nature.",
@@ -77,7 +77,7 @@ def direct_refusal(seed: int, rows: int) -> list[dict[str, Any]]:
     """nano-DirectRefusal. `response` is the harmful answer, and must never be trained on."""
     rng = random.Random(f"direct-refusal/{seed}")
     found = []
-    for deed, question in _prompts(rng, rows, harmful_only=True):
+    for deed, question in prompts(rng, rows, harmful_only=True):
         found.append(
             {
                 "prompt": question,
@@ -94,18 +94,28 @@ def direct_refusal(seed: int, rows: int) -> list[dict[str, Any]]:
 def r1_act(seed: int, rows: int) -> list[dict[str, Any]]:
     """nano-R1-ACT: understanding, one sentence of assessment, decision; a tenth is benign.
 
-    `harmful` is one column more than the original has; readers may leave it out.
+    `harmful` and `category` are columns that the original lacks; readers may leave them out.
     """
     rng = random.Random(f"r1-act/{seed}")
     found = []
-    for deed, question in _prompts(rng, rows, harmful_only=False):
+    for deed, question in prompts(rng, rows, harmful_only=False):
         trace, answer = _spoken(rng, deed)
-        response = f"<think>\n{trace}\n</think>\n\n{answer}"
-        found.append({"instruction": question, "response": response, "harmful": deed.harmful})
+        found.append(act_row(deed, question, trace, answer))
     return found
 
 
-def _prompts(rng: random.Random, rows: int, harmful_only: bool) -> list[tuple[Deed, str]]:
+def act_row(deed: Deed, question: str, trace: str, answer: str) -> dict[str, Any]:
+    """A row in the schema of nano-R1-ACT."""
+    return {
+        "instruction": question,
+        "response": f"<think>\n{trace}\n</think>\n\n{answer}",
+        "harmful": deed.harmful,
+        "category": deed.category,
+    }
+
+
+def prompts(rng: random.Random, rows: int, harmful_only: bool) -> list[tuple[Deed, str]]:
+    """So many different prompts of the training side, each with the deed that it asks for."""
     found: dict[str, Deed] = {}
     while len(found) < rows:
         benign = not harmful_only and rng.random() < BENIGN_SHARE
@@ -126,9 +136,9 @@ def _spoken(rng: random.Random, deed: Deed) -> tuple[str, str]:
         "second": second,
     }
     assessments, decisions, answers = (
-        (_HARMFUL, _HARMFUL_DECISION, _HARMFUL_ANSWER)
+        (HARMFUL, HARMFUL_DECISION, HARMFUL_ANSWER)
         if deed.harmful
         else (_BENIGN, _BENIGN_DECISION, _BENIGN_ANSWER)
     )
-    trace = " ".join(rng.choice(part) for part in (_UNDERSTANDING, assessments, decisions))
+    trace = " ".join(rng.choice(part) for part in (UNDERSTANDING, assessments, decisions))
     return trace.format(**texts), rng.choice(answers).format(**texts)

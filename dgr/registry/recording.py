@@ -68,10 +68,10 @@ def _record(
     parent = (
         tracker.get_run(resumed)
         if resumed
-        else _own_run(tracker, _experiment(tracker, config.experiment, home), run.name, digests)
+        else own_run(tracker, experiment_of(tracker, config.experiment, home), run.name, digests)
     )
     run_id, experiment = str(parent.info.run_id), str(parent.info.experiment_id)
-    known = _finished_children(tracker, experiment, run_id)
+    known = finished_children(tracker, experiment, run_id)
     missing = {name: path for name, path in folders.items() if digests[name] not in known}
     for name, folder in missing.items():
         _log_step(tracker, experiment, run_id, name, folder, digests)
@@ -81,7 +81,7 @@ def _record(
         tracker.set_tag(run_id, PIPELINE_TAG, pipeline)
     if missing:
         # Where the answer to a creation was lost on the way, the client asked twice.
-        _finished_children(tracker, experiment, run_id)
+        finished_children(tracker, experiment, run_id)
     if not resumed:
         tracker.set_terminated(run_id)
     return Recorded(run_id=run_id, experiment=config.experiment)
@@ -95,7 +95,7 @@ def step_folders(run: Path) -> Iterator[tuple[str, Path]]:
                 yield folder.relative_to(run).as_posix(), folder
 
 
-def _experiment(tracker: Any, name: str, home: Path | None) -> str:
+def experiment_of(tracker: Any, name: str, home: Path | None) -> str:
     from mlflow.exceptions import MlflowException
 
     found = tracker.get_experiment_by_name(name)
@@ -112,7 +112,7 @@ def _experiment(tracker: Any, name: str, home: Path | None) -> str:
         return str(tracker.get_experiment_by_name(name).experiment_id)
 
 
-def _own_run(tracker: Any, experiment: str, name: str, digests: Mapping[str, str]) -> Any:
+def own_run(tracker: Any, experiment: str, name: str, digests: Mapping[str, str]) -> Any:
     """The run with this very content, made if there is none."""
     digest = sha256_text(canonical_json(digests))
     found = _find_run(tracker, experiment, digest)
@@ -131,7 +131,7 @@ def _find_run(tracker: Any, experiment: str, digest: str) -> Any:
     return runs[0] if runs else None
 
 
-def _finished_children(tracker: Any, experiment: str, parent: str) -> set[str]:
+def finished_children(tracker: Any, experiment: str, parent: str) -> set[str]:
     """Digests of the steps that are recorded whole; what a crash left half recorded is removed."""
     known = set()
     children = tracker.search_runs(
@@ -165,7 +165,7 @@ def _log_step(
     }
     child = tracker.create_run(experiment, run_name=name, tags=tags).info.run_id
     engine = {"engine": manifest["engine"]} if manifest.get("engine") else {}
-    _log_parameters(tracker, child, {**manifest["config"], **engine, "seed": manifest["seed"]})
+    log_parameters(tracker, child, {**manifest["config"], **engine, "seed": manifest["seed"]})
     started = int(1000 * timing.get("started", 0))
     figures = metrics(read_json(folder / SUMMARY))
     figures |= {
@@ -173,8 +173,8 @@ def _log_step(
         for key, value in timing.items()
         if key not in ("started", "versions")
     }
-    _log_metrics(tracker, child, ((key, value, 0) for key, value in figures.items()), started)
-    _log_metrics(tracker, child, _loss_curve(folder), started)
+    log_metrics(tracker, child, ((key, value, 0) for key, value in figures.items()), started)
+    log_metrics(tracker, child, _loss_curve(folder), started)
     _log_datasets(tracker, child, datasets(folder))
     for file in (MANIFEST, SUMMARY, TIMING):
         if (folder / file).is_file():
@@ -201,12 +201,12 @@ def _log_whole(
         tracker.set_tag(run_id, key, value)
     info = read_json(run / "run.json") if (run / "run.json").is_file() else {}
     logged = parent.data.params
-    _log_parameters(tracker, run_id, info.get("config", {}), logged)
+    log_parameters(tracker, run_id, info.get("config", {}), logged)
     started = int(1000 * _timing(decision).get("started", 0))
     for arm, verdict in found["arms"].items():
         prefix = "" if arm == found["candidate"] else f"{arm}."
         figures = metrics(verdict["metrics"])
-        _log_metrics(tracker, run_id, ((prefix + k, v, 0) for k, v in figures.items()), started)
+        log_metrics(tracker, run_id, ((prefix + k, v, 0) for k, v in figures.items()), started)
     read = dict.fromkeys(data for folder in folders.values() for data in datasets(folder))
     _log_datasets(tracker, run_id, read)
     for file in (decision / "decision.json", run / "run.json", run / "report.html"):
@@ -218,7 +218,7 @@ def _timing(folder: Path) -> dict[str, Any]:
     return dict(read_json(folder / TIMING)) if (folder / TIMING).is_file() else {}
 
 
-def _log_parameters(
+def log_parameters(
     tracker: Any, run_id: str, config: Mapping[str, Any], logged: Mapping[str, str] | None = None
 ) -> None:
     """Parameters that are not logged already: MLflow refuses to change one."""
@@ -233,7 +233,7 @@ def _log_parameters(
         tracker.log_batch(run_id, params=found[start : start + _BATCH])
 
 
-def _log_metrics(
+def log_metrics(
     tracker: Any, run_id: str, figures: Iterable[tuple[str, float, int]], timestamp: int
 ) -> None:
     """Name, value and step of each; the timestamp in milliseconds."""

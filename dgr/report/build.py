@@ -1,7 +1,7 @@
 """The HTML file: sections into the template, everything escaped."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dgr.errors import UserError
 from dgr.files import write_text
@@ -11,6 +11,9 @@ from dgr.report.examples import examples, questions
 from dgr.report.read import Run
 from dgr.report.table import cell
 from dgr.text import visible
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 HERE = Path(__file__).parent
 
@@ -27,21 +30,32 @@ def build_report(run: Path, out: Path) -> None:
 
 
 def render(folder: Path) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
+    templates = environment()
+    templates.filters["cell"] = lambda row, arm: cell(row.metric, row.figures[arm])
+    template = templates.get_template("report.html.jinja")
+    page = template.render(style=stylesheet(), **context(folder))
+    return page.lstrip().encode("utf-8", "replace").decode("utf-8")
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
+
+def environment(*folders: Path) -> "Environment":
+    """Templates of these folders and of reports, everything escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    found = Environment(
+        loader=FileSystemLoader([*folders, HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = visible
-    environment.filters["cell"] = lambda row, arm: cell(row.metric, row.figures[arm])
-    style = Markup((HERE / "style.css").read_text(encoding="utf-8"))  # ours, not the run's
-    page = environment.get_template("report.html.jinja").render(style=style, **context(folder))
-    return page.lstrip().encode("utf-8", "replace").decode("utf-8")
+    found.filters["visible"] = visible
+    return found
+
+
+def stylesheet() -> str:
+    from markupsafe import Markup
+
+    return Markup((HERE / "style.css").read_text(encoding="utf-8"))  # ours, not the run's
 
 
 def context(folder: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from dgr.shift.config import EmbeddingConfig, KlConfig, ShiftConfig
 from dgr.shift.drift import DriftRow, measure_drift
-from dgr.shift.step import ShiftRow, measure_shift
+from dgr.shift.step import ShiftRow, measure_arm, measure_shift
 
 __all__ = [
     "DriftRow",
@@ -10,6 +10,7 @@ __all__ = [
     "KlConfig",
     "ShiftConfig",
     "ShiftRow",
+    "measure_arm",
     "measure_drift",
     "measure_shift",
 ]

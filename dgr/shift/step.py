@@ -24,7 +24,15 @@ from dgr.engines.usage import Metered
 from dgr.errors import UserError
 from dgr.files import read_records
 from dgr.progress import Progress
-from dgr.records import Component, OwnPurpose, OwnSample, Record, RefinedSample, Sample
+from dgr.records import (
+    Component,
+    OwnPurpose,
+    OwnSample,
+    Record,
+    RefinedSample,
+    Sample,
+    TrainingRow,
+)
 from dgr.shift.config import EmbeddingConfig, ShiftConfig
 from dgr.shift.encoders import distances, load_encoder
 from dgr.shift.estimates import Floats, TokenMeans, draw, length_distribution, shared_edges
@@ -84,27 +92,61 @@ def measure_shift(
             return
         for folder in (data, own, *([refined] if refined else [])):
             verify(folder)
-        texts, counts = _texts(config, data, refined, own, seed)
-        chat = load_chat(model, engine.thinking)
-        metered = Metered(load_engine(engine, model))
-        scores, too_long = _score(metered, chat, texts)
-        gaps = _distances(config.embedding, texts, seed)
-        records = list(_records(texts, scores, gaps))
-        summary = {
-            **_summary(config, texts, scores, gaps, seed),
-            **counts,
-            "too_long": too_long,
-        }
-        step.finish(summary, {"records.jsonl": records}, metered.cost())
+        samples = list(read_records(data / "records.jsonl", Sample))
+        _measure(step, config, engine, model, samples, own, refined, seed)
+
+
+def measure_arm(
+    config: ShiftConfig,
+    *,
+    engine: EngineConfig,
+    model: Path,
+    arm: Path,
+    own: Path,
+    out: Path,
+    seed: int,
+) -> None:
+    """The same for an arm's safety rows, as the set `original`."""
+    inputs = {"model": model, "arm": arm, "own": own}
+    with StepFolder(out, "arm-shift", config, inputs, seed, engine) as step:
+        if step.finished:
+            return
+        for folder in (arm, own):
+            verify(folder)
+        samples = [
+            Sample(id=row.id, question=row.question, trace=row.trace, answer=row.answer)
+            for row in read_records(arm / "records.jsonl", TrainingRow)
+            if row.role == "safety"
+        ]
+        _measure(step, config, engine, model, samples, own, None, seed)
+
+
+def _measure(
+    step: StepFolder,
+    config: ShiftConfig,
+    engine: EngineConfig,
+    model: Path,
+    samples: list[Sample],
+    own: Path,
+    refined: Path | None,
+    seed: int,
+) -> None:
+    if not samples:
+        raise UserError(f"{step.out}: the data set is empty; there is nothing to measure")
+    texts, counts = _texts(config, samples, refined, own, seed)
+    chat = load_chat(model, engine.thinking)
+    metered = Metered(load_engine(engine, model))
+    scores, too_long = _score(metered, chat, texts)
+    gaps = _distances(config.embedding, texts, seed)
+    records = list(_records(texts, scores, gaps))
+    summary = {**_summary(config, texts, scores, gaps, seed), **counts, "too_long": too_long}
+    step.finish(summary, {"records.jsonl": records}, metered.cost())
 
 
 def _texts(
-    config: ShiftConfig, data: Path, refined: Path | None, own: Path, seed: int
+    config: ShiftConfig, samples: list[Sample], refined: Path | None, own: Path, seed: int
 ) -> tuple[dict[Set, Texts], dict[str, int]]:
     """Completions of each set on the drawn prompts, and what was left out."""
-    samples = list(read_records(data / "records.jsonl", Sample))
-    if not samples:
-        raise UserError(f"{data / 'records.jsonl'} is empty; there is nothing to measure")
     own_rows = list(read_records(own / "records.jsonl", OwnSample))
     drawn = _draw(samples, own_rows, config.max_rows, seed)
     texts = {Set.ORIGINAL: original_texts(drawn)}

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -8,7 +9,7 @@ from dgr.arms import ARMS, ArmsConfig, build_arm, needs_refinement
 from dgr.arms.config import Arm
 from dgr.errors import UserError
 from dgr.files import read_records
-from dgr.records import OwnPurpose, TrainingRow
+from dgr.records import Origin, OwnPurpose, TrainingRow
 from dgr.settings import Settings
 from dgr.steps import StepFolder, manifest_digest, summary_of, verify
 from tests.arms.test_rows import own, refined, sample
@@ -48,9 +49,15 @@ def inputs(tmp_path: Path) -> Inputs:
 
 
 def build(
-    inputs: Inputs, out: Path, arm: str, mix: float = 0.5, seed: int = 0, arms: Sequence[Arm] = ()
+    inputs: Inputs,
+    out: Path,
+    arm: str,
+    mix: float = 0.5,
+    seed: int = 0,
+    arms: Sequence[Arm] = (),
+    **rows: Any,
 ) -> list[TrainingRow]:
-    config = ArmsConfig(arms=tuple(arms) or ("vanilla", "dgr"), harmless_mix=mix)
+    config = ArmsConfig(arms=tuple(arms) or ("vanilla", "dgr"), harmless_mix=mix, **rows)
     build_arm(config, arm=arm, **inputs.model_dump(), out=out, seed=seed)
     verify(out)
     return list(read_records(out / "records.jsonl", TrainingRow))
@@ -86,6 +93,41 @@ def test_an_arm_does_not_depend_on_the_others(inputs: Inputs, tmp_path: Path) ->
     assert manifest_digest(tmp_path / "a") == manifest_digest(tmp_path / "b")
     build(inputs, tmp_path / "c", "vanilla", mix=0.4)
     assert manifest_digest(tmp_path / "a") != manifest_digest(tmp_path / "c")
+
+
+def test_drawn_rows_are_the_same_for_every_arm_and_the_mix_follows_them(
+    inputs: Inputs, tmp_path: Path
+) -> None:
+    found = {arm: build(inputs, tmp_path / arm, arm, rows=4, draw=1) for arm in ARMS}
+    safety = {arm: {row.id for row in rows if row.role == "safety"} for arm, rows in found.items()}
+    assert all(ids <= safety["vanilla"] for ids in safety.values())
+    assert len(safety["vanilla"]) == 4 == len(safety["self-generated"])
+    assert all(sum(row.role == "mix" for row in rows) == 2 for rows in found.values())
+
+
+def test_a_share_of_the_rows_is_taken_refined(inputs: Inputs, tmp_path: Path) -> None:
+    none = build(inputs, tmp_path / "none", "dgr", refined_share=0)
+    half = build(inputs, tmp_path / "half", "dgr", refined_share=0.5)
+    vanilla = {row.id: row for row in build(inputs, tmp_path / "vanilla", "vanilla")}
+    assert {row.id: row for row in none} == vanilla
+    changed = [row.id for row in half if row != vanilla[row.id]]
+    assert len(changed) == 5
+    assert len(build(inputs, tmp_path / "drop", "dgr-drop", refined_share=0)) == 15
+
+
+@pytest.mark.parametrize("part", ["trace", "answer"])
+def test_one_part_alone_is_taken_refined(inputs: Inputs, tmp_path: Path, part: str) -> None:
+    rows = build(inputs, tmp_path / "arm", "dgr", mix=0, refined_parts=[part])
+    for row in rows:
+        base = SAMPLES[int(row.id[1:])]
+        failed = row.id == "s3" and part == "answer"
+        refined_trace = part == "trace"
+        assert row.trace.startswith("own trace") is refined_trace
+        assert row.answer.startswith("own answer") is (not refined_trace and not failed)
+        assert row.origin is (Origin.EXTERNAL if failed else Origin.MIXED)
+        assert refined_trace or row.trace == base.trace
+    dropped = build(inputs, tmp_path / "drop", "dgr-drop", mix=0, refined_parts=[part])
+    assert len(dropped) == (10 if part == "trace" else 9)
 
 
 def test_summary_counts_origins_and_characters(inputs: Inputs, tmp_path: Path) -> None:

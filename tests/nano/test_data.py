@@ -13,6 +13,7 @@ from dgr.judges.nano import NanoJudge
 from dgr.nano.data import write_data
 from dgr.nano.reasoning import FAMILIES
 from dgr.nano.requests import HARMFUL_ACTS
+from dgr.nano.voices import VOICES
 from dgr.nano.words import held_out
 
 EVAL = ("reasoning", "harmful", "harmless", "borderline", "knowledge")
@@ -33,7 +34,8 @@ def rows(path: Path) -> list[dict[str, Any]]:
 def prompts(data: Path) -> tuple[set[str], set[str]]:
     """(training side, evaluation side)."""
     train = {row["prompt"] for row in rows(data / "nano-direct-refusal.jsonl")}
-    train |= {row["instruction"] for row in rows(data / "nano-r1-act.jsonl")}
+    acts = (data / "nano-r1-act.jsonl", *data.glob("voices/*.jsonl"))
+    train |= {row["instruction"] for path in acts for row in rows(path)}
     train |= {row["question"] for name in MIX for row in rows(data / "mix" / f"{name}.jsonl")}
     return train, {row["question"] for n in EVAL for row in rows(data / "eval" / f"{n}.jsonl")}
 
@@ -74,7 +76,12 @@ def test_external_sets_have_the_published_schema(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "form"), [("nano-direct-refusal", "direct-refusal"), ("nano-r1-act", "r1-act")]
+    ("name", "form"),
+    [
+        ("nano-direct-refusal", "direct-refusal"),
+        ("nano-r1-act", "r1-act"),
+        *((f"voices/{voice}", "r1-act") for voice in VOICES),
+    ],
 )
 def test_judge_reads_the_teacher(data: Path, name: str, form: Any) -> None:
     config, judge = DataConfig(format=form, source="x"), NanoJudge()
@@ -84,6 +91,15 @@ def test_judge_reads_the_teacher(data: Path, name: str, form: Any) -> None:
         answer = judge.judge(sample.question, sample.answer, "answer")
         trace = judge.judge(sample.question, sample.trace, "trace")
         assert (trace.stance, answer.stance) == (wanted, wanted), (sample, trace, answer)
+
+
+def test_the_voices_answer_the_same_prompts_in_traces_of_different_lengths(data: Path) -> None:
+    sets = {voice: rows(data / "voices" / f"{voice}.jsonl") for voice in VOICES}
+    asked = {voice: [row["instruction"] for row in found] for voice, found in sets.items()}
+    assert all(questions == asked["teacher"] for questions in asked.values())
+    length = {voice: sum(len(row["response"]) for row in found) for voice, found in sets.items()}
+    assert length["terse"] * 2 < length["teacher"] < length["wordy"] / 1.5
+    assert {row["category"] for row in sets["near"]} == set(HARMFUL_ACTS)
 
 
 def test_data_repeats_from_its_seed(data: Path, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from pipelines.compile import version_name
 
 ROOT = Path(__file__).parents[2]
 COMPILED = ROOT / "pipelines" / "align.yaml"
+STUDY = ROOT / "pipelines" / "study.yaml"
+STUDY_GPU = ROOT / "pipelines" / "study-gpu.yaml"
 GPU = ROOT / "pipelines" / "align-gpu.yaml"
 MANIFESTS = ROOT / "pipelines" / "manifests" / "align-gpu.yaml"
 CRDS = ROOT.parent / "shared" / "crds"
@@ -45,12 +47,12 @@ def test_drift_is_told_by_file_and_mended_by_compiling(tmp_path: Path) -> None:
     (tmp_path / "pipelines" / "align.yaml").write_text("")
     done = compile_pipeline(tmp_path, "--check")
     told = [line.split()[0] for line in done.stdout.splitlines()]
-    changed = [tmp_path / path.relative_to(ROOT) for path in (COMPILED, GPU, MANIFESTS)]
+    changed = [tmp_path / path.relative_to(ROOT) for path in (COMPILED, GPU, STUDY_GPU, MANIFESTS)]
     assert (done.returncode, told) == (1, [str(path) for path in changed])
     assert compile_pipeline(tmp_path).returncode == 0
     assert changed[0].read_text() == COMPILED.read_text()
     assert "sizeLimit: 32Gi" in changed[1].read_text()
-    assert version(changed[2])["metadata"]["name"] != version(MANIFESTS)["metadata"]["name"]
+    assert version(changed[3])["metadata"]["name"] != version(MANIFESTS)["metadata"]["name"]
 
 
 def version(manifests: Path) -> dict[str, Any]:
@@ -87,13 +89,28 @@ def test_the_manifests_are_what_the_cluster_takes() -> None:
         jsonschema.validate(found, crd_schema("pipelineversions"))
 
 
-def test_every_component_is_in_it_and_installs_nothing() -> None:
-    text = COMPILED.read_text()
-    executors = yaml.safe_load(text)["deploymentSpec"]["executors"]
+def test_every_component_is_in_a_pipeline_and_installs_nothing() -> None:
+    texts = [path.read_text() for path in (COMPILED, STUDY)]
+    executors = [
+        name for text in texts for name in yaml.safe_load(text)["deploymentSpec"]["executors"]
+    ]
     used = {re.sub(r"^exec-|-\d+$", "", name) for name in executors}
     folders = {path.parent.name for path in (ROOT / "components").glob("*/component.py")}
     assert used == folders
-    assert "pip install" not in text
+    assert not any("pip install" in text for text in texts)
+
+
+def test_the_cells_of_a_study_have_a_gpu_and_what_reads_them_has_none() -> None:
+    _, platform = yaml.safe_load_all(STUDY_GPU.read_text())
+    spec, _ = yaml.safe_load_all(STUDY_GPU.read_text())
+    executors = spec["deploymentSpec"]["executors"]
+    accelerated = {
+        name.removeprefix("exec-")
+        for name, executor in executors.items()
+        if "accelerator" in executor["container"].get("resources", {})
+    }
+    assert accelerated == {"prepare", "cell"}
+    assert set(platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]) == set(executors)
 
 
 def test_what_is_outside_the_pipeline_is_looked_at_each_time() -> None:

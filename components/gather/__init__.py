@@ -1,0 +1,5 @@
+"""Wait for all that cells share."""
+
+from components.gather.component import gather
+
+__all__ = ["gather"]

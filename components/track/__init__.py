@@ -1,0 +1,5 @@
+"""Record a study in MLflow."""
+
+from components.track.component import track
+
+__all__ = ["track"]
