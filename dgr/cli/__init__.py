@@ -17,6 +17,7 @@ from dgr.cli import (
     compare,
     deploy,
     doctor,
+    harness,
     models,
     nano,
     plan,
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (run, submit, plan, doctor, report, compare, schema, deploy):
+for module in (run, submit, plan, doctor, report, compare, schema, deploy, harness):
     module.attach(app)
 steps.attach(app)
 runs.attach(app)

@@ -28,6 +28,7 @@ class Request:
     block is pre-filled with it (empty: an empty block) and the model writes the answer.
     `until` "trace" ends the generation where the thinking block closes.
     `seed` alone decides the random numbers of this request, whatever it is batched with.
+    `before` holds the earlier turns of a conversation, each a role and a text.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Request:
     trace: str | None = None
     until: Literal["end", "trace"] = "end"
     seed: int = 0
+    before: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

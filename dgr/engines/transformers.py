@@ -84,7 +84,7 @@ class TransformersEngine:
 
     def fits(self, request: Request, max_new_tokens: int) -> bool:
         """Whether prompt and generation fit the context."""
-        prompt = self.chat.prompt_ids(request.question, request.trace)
+        prompt = self.chat.prompt_ids(request.question, request.trace, request.before)
         return len(prompt) + max_new_tokens <= self.context_length
 
     def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
@@ -119,7 +119,7 @@ class TransformersEngine:
         return _load_model(folder, _dtype(self.config, self.device)).to(self.device).eval()
 
     def _row(self, request: Request, max_new_tokens: int) -> _Row:
-        prompt = self.chat.prompt_ids(request.question, request.trace)
+        prompt = self.chat.prompt_ids(request.question, request.trace, request.before)
         if len(prompt) + max_new_tokens > self.context_length:
             raise UserError(
                 f"request {request.key}: {len(prompt):,} prompt tokens and {max_new_tokens:,} "

@@ -13,6 +13,8 @@ from dgr.engines.base import Completion, Engine, Request, Sampling
 from dgr.errors import UserError
 from dgr.evaluate.config import EvaluateConfig, SuiteConfig
 from dgr.evaluate.suites import read_suite
+from dgr.harness import run_tasks, task_inputs
+from dgr.harness.completions import CompletionRow
 from dgr.judges import load_judge, load_scorer
 from dgr.judges.base import Stance
 from dgr.metrics import KINDS, levels, metrics
@@ -43,21 +45,29 @@ def evaluate(
     """Sample and score every question of every suite with the model in folder `model`.
 
     Writes `records.jsonl` (EvalRecord: suites in config order, questions in file order, samples
-    in turn) and `summary.json` (see `summarise`). A stopped evaluation goes on where it was.
+    in turn; then those of foreign tasks) and `summary.json` (see `summarise`). A stopped
+    evaluation goes on where it was.
     Raises `UserError` for a bad suite file and for a question that does not fit the context.
     """
     inputs = {"model": model} | {
         f"suite/{suite.name}": fetch_file(suite.path) for suite in config.suites
     }
+    inputs |= task_inputs(config.tasks)
     tasks = list(plan(config, seed))
     with StepFolder(out, "evaluate", config, inputs=inputs, seed=seed, engine=engine) as step:
         if step.finished:
             return
         journal = step.journal("records.jsonl", EvalRecord, key=record_key)
         missing = [task for task in tasks if task.request.key not in journal]
-        if missing:
-            sample(load_engine(engine, model), missing, journal)
+        loaded = load_engine(engine, model) if missing or config.tasks else None
+        if loaded is not None:
+            sample(loaded, missing, journal)
         records = [journal.rows[task.request.key] for task in tasks]
+        if loaded is not None and config.tasks:
+            asked = step.journal("tasks.jsonl", CompletionRow, key=lambda row: row.key)
+            records += run_tasks(
+                config.tasks, engine=loaded, model=str(model), seed=seed, journal=asked
+            )
         step.finish(summarise(records, seed), records={"records.jsonl": records})
 
 
