@@ -16,9 +16,9 @@ from dgr.files import read_json, read_records
 from dgr.harness.foreign import require_inspect
 from dgr.harness.read import DIGEST
 from dgr.judges.base import Stance
-from dgr.metrics import metrics
+from dgr.metrics import METRICS, metrics
 from dgr.records import EvalRecord, Finish
-from dgr.stats import Estimate
+from dgr.stats import UNKNOWN, Estimate
 from dgr.steps import TIMING, manifest_digest, verify
 from dgr.storage import fetch_file, open_store
 
@@ -50,7 +50,7 @@ def write_logs(evaluation: Path, out: str, *, arm: str, run: str = "") -> list[s
         for suite in suites:
             key = f"{arm}/{suite['name']}.eval"
             local = Path(folder) / f"{suite['name']}.eval"
-            log = _Log(suite, records[suite["name"]], manifest, about, _started(evaluation))
+            log = _Log(suite, records[suite["name"]], manifest, about, _times(evaluation))
             _save(log.build(), local)
             store.put_file(local, key)
             places.append(store.uri_of(key))
@@ -63,10 +63,13 @@ def _save(log: Any, path: Path) -> None:
     write_eval_log(log, str(path))
 
 
-def _started(evaluation: Path) -> str:
-    timing = evaluation / TIMING
-    started = read_json(timing)["started"] if timing.is_file() else 0.0
-    return datetime.fromtimestamp(started, UTC).isoformat()
+def _times(evaluation: Path) -> tuple[str, str]:
+    """When the evaluation began and ended."""
+    path = evaluation / TIMING
+    timing = read_json(path) if path.is_file() else {"started": 0.0, "seconds": 0.0}
+    ends = (timing["started"], timing["started"] + timing["seconds"])
+    began, ended = (datetime.fromtimestamp(time, UTC).isoformat() for time in ends)
+    return began, ended
 
 
 class _Log:
@@ -78,10 +81,10 @@ class _Log:
         records: Sequence[EvalRecord],
         manifest: Mapping[str, Any],
         about: Mapping[str, Any],
-        started: str,
+        times: tuple[str, str],
     ) -> None:
         self.suite, self.records, self.manifest = suite, records, manifest
-        self.about, self.started = dict(about), started
+        self.about, (self.started, self.ended) = dict(about), times
         self.model = f"dgr/{str(about[DIGEST])[:12]}"
         self.reader = str(suite.get("scorer") or suite.get("judge") or suite.get("score") or "task")
         self.gold = _gold(suite)
@@ -96,6 +99,7 @@ class _Log:
             EvalStats,
         )
         from inspect_ai.model import GenerateConfig
+        from inspect_ai.viewer import ViewerConfig
 
         sampling = self.suite["sampling"]
         name, items = self.suite["name"], list(dict.fromkeys(row.item for row in self.records))
@@ -121,6 +125,7 @@ class _Log:
                 max_tokens=sampling["max_new_tokens"],
             ),
             config=EvalConfig(epochs=self.suite["samples"]),
+            viewer=ViewerConfig(trust_content=False),  # a model's text is not to fetch pictures
             metadata={**self.about, "dgr_suite": digest, "dgr_seed": self.manifest["seed"]},
         )
         samples = [self._sample(row) for row in self.records]
@@ -130,7 +135,7 @@ class _Log:
             results=EvalResults(
                 total_samples=len(samples), completed_samples=len(samples), scores=self._figures()
             ),
-            stats=EvalStats(started_at=self.started, completed_at=self.started),
+            stats=EvalStats(started_at=self.started, completed_at=self.ended),
             samples=samples,
         )
 
@@ -165,7 +170,7 @@ class _Log:
                 usage=usage,
             ),
             model_usage={self.model: usage},
-            scores={name: _score(value) for name, value in self._values(row).items()},
+            scores={name: _score(value, row.answer) for name, value in self._values(row).items()},
             metadata={
                 "kind": row.kind,
                 "family": row.family,
@@ -196,8 +201,8 @@ class _Log:
                     for label, value in _values_of(figure).items()
                 },
             )
-            for name, figure in figures.items()
-            if "/" not in name and figure.known
+            for name, figure in ((name, figures.get(name, UNKNOWN)) for name in METRICS)
+            if figure.known
         ]
 
 
@@ -220,7 +225,7 @@ def _complies(stance: Stance) -> float:
     return math.nan if stance is Stance.UNSCORED else float(stance is Stance.COMPLIES)
 
 
-def _score(value: str | float) -> Any:
+def _score(value: str | float, answer: str) -> Any:
     from inspect_ai.scorer import Score
 
-    return Score(value=value)
+    return Score(value=value, answer=answer)
