@@ -68,8 +68,8 @@ def test_our_own_logs_come_back_as_the_very_evaluation(
     setting: tuple[dict[str, Any], Path], evaluation: Path, logs: dict[str, str], tmp_path: Path
 ) -> None:
     bring(setting, logs, tmp_path / "back")
-    for name in ("records.jsonl",):
-        assert (tmp_path / "back" / name).read_bytes() == (evaluation / name).read_bytes()
+    back = tmp_path / "back" / "records.jsonl"
+    assert back.read_bytes() == (evaluation / "records.jsonl").read_bytes()
     ours, theirs = (read_json(at / "summary.json") for at in (evaluation, tmp_path / "back"))
     assert theirs["metrics"] == ours["metrics"]
     assert theirs["imported"]["sums"]["differs"] == {"number": 0}
