@@ -50,50 +50,51 @@ def import_(
     from dgr.config import load_run_config
     from dgr.engines import model_digest, resolve_model
     from dgr.errors import UserError
-    from dgr.evaluate.step import scoring, summarise
+    from dgr.evaluate import evaluate
+    from dgr.evaluate.step import request_key
     from dgr.evaluate.suites import read_suite
+    from dgr.files import read_records
     from dgr.harness import Demand
-    from dgr.harness.elsewhere import Suite, import_logs
-    from dgr.storage import fetch_file
+    from dgr.harness.elsewhere import Recorded, import_logs
+    from dgr.records import EvalRecord
     from dgr.thinking import load_chat
 
     settings = load_run_config(config, overrides)
     sources = _named(log)
-    wanted = [suite.name for suite in settings.evaluate.suites]
+    suites = settings.evaluate.suites
     if settings.evaluate.tasks:
         raise UserError("dgr import makes no tasks of inspect_ai: take evaluate.tasks out")
-    if sorted(sources) != sorted(wanted):
-        raise UserError(f"--log: name a log for each suite of {config}: {', '.join(wanted)}")
-    folder = resolve_model(model)
+    if sorted(sources) != sorted(suite.name for suite in suites):
+        wanted = ", ".join(suite.name for suite in suites)
+        raise UserError(f"--log: name a log for each suite of {config}: {wanted}")
+    folder, digest = resolve_model(model), model_digest(model)
     tokenizer = load_chat(folder, settings.engine.thinking).tokenizer
-    digest = model_digest(model)
-    suites = [
-        Suite(
-            kind=suite.kind,
-            demand=Demand(
-                suite=suite.name,
-                items=read_suite(suite),
-                samples=suite.samples,
-                sampling=suite.sampling.sampling(),
-                digest=digest,
-                served_as=served_as,
-            ),
-            score=scoring(suite),
-            log=sources[suite.name],
+
+    def count(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    demands = [
+        Demand(
+            suite=suite.name,
+            items=read_suite(suite),
+            samples=suite.samples,
+            sampling=suite.sampling.sampling(),
+            digest=digest,
+            served_as=served_as,
         )
-        for suite in settings.evaluate.suites
+        for suite in suites
     ]
-    inputs = {f"suite/{suite.name}": fetch_file(suite.path) for suite in settings.evaluate.suites}
-    logs_ = {f"log/{name}": fetch_file(source) for name, source in sources.items()}
-    import_logs(
-        suites,
-        config=settings.evaluate,
-        summarise=summarise,
-        inputs={"model": folder, **inputs, **logs_},
-        count=lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]),
+    imported = import_logs(demands, sources, count)
+    evaluate(
+        settings.evaluate,
+        engine=settings.engine,
+        model=folder,
         out=out,
         seed=settings.seed,
+        recorded=Recorded(imported, request_key, count),
     )
+    for line in imported.differences(read_records(out / "records.jsonl", EvalRecord)):
+        print(line)
 
 
 def _named(values: list[str]) -> dict[str, str]:

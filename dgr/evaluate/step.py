@@ -40,13 +40,19 @@ class Task:
 
 
 def evaluate(
-    config: EvaluateConfig, *, engine: EngineConfig, model: Path, out: Path, seed: int
+    config: EvaluateConfig,
+    *,
+    engine: EngineConfig,
+    model: Path,
+    out: Path,
+    seed: int,
+    recorded: Engine | None = None,
 ) -> None:
     """Sample and score every question of every suite with the model in folder `model`.
 
     Writes `records.jsonl` (EvalRecord: suites in config order, questions in file order, samples
     in turn; then those of foreign tasks) and `summary.json` (see `summarise`). A stopped
-    evaluation goes on where it was.
+    evaluation goes on where it was. `recorded` answers in the place of the model.
     Raises `UserError` for a bad suite file and for a question that does not fit the context.
     """
     inputs = {"model": model} | {
@@ -59,7 +65,8 @@ def evaluate(
             return
         journal = step.journal("records.jsonl", EvalRecord, key=record_key)
         missing = [task for task in tasks if task.request.key not in journal]
-        loaded = load_engine(engine, model) if missing or config.tasks else None
+        needed = missing or config.tasks
+        loaded = (recorded or load_engine(engine, model)) if needed else None
         if loaded is not None:
             sample(loaded, missing, journal)
         records = [journal.rows[task.request.key] for task in tasks]
@@ -78,7 +85,7 @@ def plan(config: EvaluateConfig, seed: int) -> Iterable[Task]:
         for item in read_suite(suite):
             for index in range(suite.samples):
                 request = Request(
-                    key=_key(suite.name, index, item.id),
+                    key=request_key(suite.name, index, item.id),
                     question=item.question,
                     trace="" if config.empty_trace else None,
                     seed=derive(seed, suite.name, item.id, index),
@@ -86,13 +93,13 @@ def plan(config: EvaluateConfig, seed: int) -> Iterable[Task]:
                 yield Task(suite, item, index, request, score)
 
 
-def _key(suite: str, sample: int, item: str) -> str:
+def request_key(suite: str, sample: int, item: str) -> str:
     """Unique: neither a suite's name nor a number holds a slash, and the free text comes last."""
     return f"{suite}/{sample}/{item}"
 
 
 def record_key(record: EvalRecord) -> str:
-    return _key(record.suite, record.sample, record.item)
+    return request_key(record.suite, record.sample, record.item)
 
 
 def sample(engine: Engine, tasks: list[Task], journal: Journal[EvalRecord]) -> None:

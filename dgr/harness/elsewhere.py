@@ -1,71 +1,65 @@
-"""Completions made elsewhere as an evaluation: admitted, read by our own scorers, ready to gate.
+"""Completions made elsewhere as an evaluation: admitted, then read by our own scorers and judges.
 
-All arms must be read alike, so the scores that a log brings are counted beside ours and not used.
+All arms must be read alike, so the scores that a log brings decide nothing; they are compared.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel
-
-from dgr.engines.base import Completion
+from dgr.engines.base import Completion, Request, Sampling, Score, ScoreRequest
 from dgr.errors import UserError
 from dgr.harness.demands import Demand, admit
 from dgr.harness.foreign import ForeignLog, ForeignSample, number
 from dgr.harness.lm_eval import read_lm_eval
 from dgr.harness.read import read_log
-from dgr.records import EvalItem, EvalRecord
-from dgr.steps import StepFolder
+from dgr.records import EvalRecord
 
-Score = Callable[[EvalItem, Completion], dict[str, Any]]
+Count = Callable[[str], int]
+"""Tokens of a text."""
+Key = tuple[str, str, int]
+"""Suite, item, number of the sample."""
 
 
 @dataclass(frozen=True)
-class Suite:
-    """A suite of the config, what it demands, and how its completions are read."""
+class Imported:
+    """The admitted completions of one model, one log a suite."""
 
-    kind: str
-    demand: Demand
-    score: Score
-    log: str
-    """The log that holds its completions: local, or in a store where it is inspect_ai's."""
+    logs: Mapping[str, ForeignLog]
+    samples: Mapping[Key, ForeignSample]
+
+    def differences(self, records: Iterable[EvalRecord]) -> Iterator[str]:
+        """For each score of a log that says right or wrong: how often it says another than ours."""
+        counts: dict[tuple[str, str], list[bool]] = {}
+        for row in records:
+            for name, score in self.samples[row.suite, row.item, row.sample].scores.items():
+                if row.correct is not None and not isinstance(score.value, Mapping):
+                    value = number(score.value, None, f"{row.suite}, item {row.item}")
+                    right = value is not None and value >= 1
+                    counts.setdefault((row.suite, name), []).append(right != row.correct)
+        for (suite, name), found in counts.items():
+            yield f"{suite}: {name} differs from our reading in {sum(found)} of {len(found)}"
 
 
-def import_logs(
-    suites: Sequence[Suite],
-    *,
-    config: BaseModel,
-    summarise: Callable[[list[EvalRecord], int], dict[str, Any]],
-    inputs: Mapping[str, Path],
-    count: Callable[[str], int],
-    out: Path,
-    seed: int,
-) -> None:
-    """Write the evaluation folder that our own engine would have written for these completions.
+def import_logs(demands: Sequence[Demand], sources: Mapping[str, str], count: Count) -> Imported:
+    """Read the log of every suite, and admit it. `UserError` for the first that is not as demanded.
 
-    `config` and `inputs` are those of evaluation, so that the gate finds both made on the same
-    terms; `count` counts the tokens of a text. `summary.json` also says under `imported` where
-    each suite's completions come from and how often the log's own score is another than ours.
-    Raises `UserError` for what is not as demanded; nothing is written then.
+    `sources` maps a suite to its log: local, or in a store where it is one of inspect_ai.
     """
-    with StepFolder(out, "evaluate", config, inputs=inputs, seed=seed) as step:
-        if step.finished:
-            return
-        records: list[EvalRecord] = []
-        sources: dict[str, Any] = {}
-        for suite in suites:
-            log = _read(suite.log, count)
-            pairs = admit(suite.demand, log)
-            rows = [_record(suite, item, sample, count) for item, sample in pairs]
-            records += rows
-            sources[suite.demand.suite] = _source(log, pairs, rows)
-        summary = {**summarise(records, seed), "imported": sources}
-        step.finish(summary, records={"records.jsonl": records})
+    logs: dict[str, ForeignLog] = {}
+    samples: dict[Key, ForeignSample] = {}
+    for demand in demands:
+        log = _read(sources[demand.suite], count)
+        pairs = admit(demand, log)
+        logs[demand.suite] = log
+        turn: dict[str, int] = {}
+        for item, sample in pairs:
+            turn[item.id] = turn.get(item.id, -1) + 1
+            samples[demand.suite, item.id, turn[item.id]] = sample
+    return Imported(logs, samples)
 
 
-def _read(source: str, count: Callable[[str], int]) -> ForeignLog:
+def _read(source: str, count: Count) -> ForeignLog:
     if source.endswith(".jsonl"):
         return read_lm_eval(Path(source), count=count)
     if source.endswith((".eval", ".json")):
@@ -75,60 +69,32 @@ def _read(source: str, count: Callable[[str], int]) -> ForeignLog:
     )
 
 
-def _record(
-    suite: Suite, item: EvalItem, sample: ForeignSample, count: Callable[[str], int]
-) -> EvalRecord:
-    parsed = sample.parsed
-    tokens = sample.tokens
-    if tokens is None:
-        tokens = count(parsed.trace) + count(parsed.answer)
-    completion = Completion(
-        key=item.id,
-        trace=parsed.trace,
-        answer=parsed.answer,
-        closed=parsed.closed,
-        finish=sample.finish,
-        tokens=tokens,
-    )
-    return EvalRecord(
-        suite=suite.demand.suite,
-        kind=suite.kind,
-        item=item.id,
-        family=item.family,
-        level=item.level,
-        sample=sample.sample,
-        question=item.question,
-        trace=parsed.trace,
-        answer=parsed.answer,
-        finish=sample.finish,
-        tokens=tokens,
-        **suite.score(item, completion),
-    )
+class Recorded:
+    """An engine that answers what was recorded: evaluation then does all else as ever."""
 
+    context_length = 1 << 30
 
-def _source(
-    log: ForeignLog, pairs: list[tuple[EvalItem, ForeignSample]], rows: list[EvalRecord]
-) -> dict[str, Any]:
-    """Where completions come from, and how each of the log's scores compares with ours."""
-    names = sorted({name for _, sample in pairs for name in sample.scores})
-    return {
-        "log": log.where,
-        "model": log.model,
-        "digest": log.digest,
-        "differs": {name: _differs(name, pairs, rows) for name in names},
-    }
+    def __init__(self, imported: Imported, key: Callable[[str, int, str], str], count: Count):
+        """`key` makes the key of evaluation's request of a suite, a sample and an item."""
+        self._count = count
+        self._samples = {
+            key(suite, index, item): sample
+            for (suite, item, index), sample in imported.samples.items()
+        }
 
+    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+        for request in requests:
+            sample = self._samples[request.key]
+            trace, answer = sample.parsed.trace, sample.parsed.answer
+            counted = sample.tokens
+            if counted is None:
+                counted = self._count(trace) + self._count(answer)
+            yield Completion(
+                request.key, trace, answer, sample.parsed.closed, sample.finish, counted
+            )
 
-def _differs(
-    name: str, pairs: list[tuple[EvalItem, ForeignSample]], rows: list[EvalRecord]
-) -> int | None:
-    """Completions that the log calls correct and we do not, or the reverse; None for no such
-    score."""
-    found = 0
-    for (_, sample), row in zip(pairs, rows, strict=True):
-        score = sample.scores.get(name)
-        if row.correct is None or score is None or isinstance(score.value, Mapping):
-            return None
-        value = number(score.value, None, row.item)
-        found += row.correct != (value is not None and value >= 1)
-    return found
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
+        raise UserError("recorded completions cannot be scored under their model")
+
+    def fits(self, request: Request, max_new_tokens: int) -> bool:
+        return True

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
+from dgr.engines import EngineConfig
 from dgr.engines.base import Sampling
 from dgr.errors import UserError
-from dgr.evaluate import EvaluateConfig
-from dgr.evaluate.step import scoring, summarise
+from dgr.evaluate import EvaluateConfig, evaluate
+from dgr.evaluate.step import request_key
 from dgr.evaluate.suites import read_suite
-from dgr.files import read_json, read_records
+from dgr.files import read_records
 from dgr.gate.step import check_comparable
 from dgr.harness import Demand, ForeignLog, admit, read_lm_eval, read_log, write_logs
-from dgr.harness.elsewhere import Suite, import_logs
+from dgr.harness.elsewhere import Recorded, import_logs
 from dgr.records import EvalRecord, Finish
 from dgr.steps import input_digest
 
@@ -47,33 +48,29 @@ def demands(setting: tuple[dict[str, Any], Path], **changes: Any) -> dict[str, D
 
 def bring(
     setting: tuple[dict[str, Any], Path], logs: dict[str, str], out: Path, **changes: Any
-) -> None:
-    config = EvaluateConfig.model_validate(setting[0])
-    wanted = demands(setting, **changes)
-    import_logs(
-        [
-            Suite(suite.kind, wanted[suite.name], scoring(suite), logs[suite.name])
-            for suite in config.suites
-        ],
-        config=config,
-        summarise=summarise,
-        inputs={"model": setting[1]} | {f"suite/{s.name}": Path(s.path) for s in config.suites},
-        count=lambda text: len(text.split()),
+) -> list[str]:
+    def count(text: str) -> int:
+        return len(text.split())
+
+    imported = import_logs(list(demands(setting, **changes).values()), logs, count)
+    evaluate(
+        EvaluateConfig.model_validate(setting[0]),
+        engine=EngineConfig(),
+        model=setting[1],
         out=out,
         seed=3,
+        recorded=Recorded(imported, request_key, count),
     )
+    return list(imported.differences(read_records(out / "records.jsonl", EvalRecord)))
 
 
 def test_our_own_logs_come_back_as_the_very_evaluation(
     setting: tuple[dict[str, Any], Path], evaluation: Path, logs: dict[str, str], tmp_path: Path
 ) -> None:
-    bring(setting, logs, tmp_path / "back")
-    back = tmp_path / "back" / "records.jsonl"
-    assert back.read_bytes() == (evaluation / "records.jsonl").read_bytes()
-    ours, theirs = (read_json(at / "summary.json") for at in (evaluation, tmp_path / "back"))
-    assert theirs["metrics"] == ours["metrics"]
-    assert theirs["imported"]["sums"]["differs"] == {"number": 0}
-    assert theirs["imported"]["sums"]["digest"] == input_digest(setting[1])
+    found = bring(setting, logs, tmp_path / "back")
+    assert found == ["sums: number differs from our reading in 0 of 10"]
+    for name in ("records.jsonl", "summary.json"):
+        assert (tmp_path / "back" / name).read_bytes() == (evaluation / name).read_bytes()
     check_comparable({"base": evaluation, "dgr": tmp_path / "back"}, "base")
 
 
@@ -97,7 +94,7 @@ def test_a_mismatch_is_one_refusal_and_leaves_nothing(
     with pytest.raises(UserError, match=said) as error:
         bring(setting, logs, tmp_path / "out", **changes)
     assert "sums.eval" in str(error.value) and "\n" not in str(error.value)
-    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_items_are_refused(
@@ -237,8 +234,7 @@ def test_records_of_lm_eval_are_scored_by_the_suite(
     """Not by the file, which calls everything right."""
     wrong = {**GOOD, 4: ["adding</think>It is 9.", "adding</think>It is 8."]}
     sources = {**logs, "sums": str(lm_eval(tmp_path, wrong))}
-    bring(setting, sources, tmp_path / "out", served_as="nano")
+    found = bring(setting, sources, tmp_path / "out", served_as="nano")
     records = list(read_records(tmp_path / "out" / "records.jsonl", EvalRecord))
     assert [row.correct for row in records if row.item == "s4"] == [False, True]
-    differs = read_json(tmp_path / "out" / "summary.json")["imported"]["sums"]["differs"]
-    assert differs["exact_match,strict-match"] == 1
+    assert "sums: exact_match,strict-match differs from our reading in 1 of 10" in found
