@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV   ?= .venv
 VLLM   ?= .venv-vllm
+PARITY ?= .venv-parity
 BIN    := $(VENV)/bin
 # Installs are pinned; DGR_PIP_FLAGS passes more options, for example another package index.
 PIP_FLAGS   := --quiet --constraint constraints.txt $(DGR_PIP_FLAGS)
@@ -25,7 +26,7 @@ BUILD = DOCKER_BUILDKIT=1 $(DOCKER) build --file docker/Dockerfile \
 COMMA := ,
 IMAGES ?= runner:$(TAG) train:$(TAG)
 
-.PHONY: help demo demo-docker studies studies-small test test-vllm lint check-pipelines nano pins \
+.PHONY: help demo demo-docker studies studies-small test test-vllm parity lint check-pipelines nano pins \
 	kind-secrets deploy undeploy images image-vllm wheels wheels-vllm lock-vllm sbom test-images clean
 
 help:  ## Say what there is
@@ -70,6 +71,17 @@ $(VLLM)/.vllm: pyproject.toml constraints-vllm.txt
 test-vllm: $(VENV)/.dev $(VLLM)/.vllm  ## Serve a bundle with a real vLLM on the CPU; its engine too
 	@DGR_VLLM=$(VLLM)/bin/python $(BIN)/pytest tests/vllm/test_bundle.py
 	@$(VLLM)/bin/python -m pytest tests/vllm/test_contract.py
+
+# The stock scorers in an environment of their own: lm-eval brings much that nothing else needs.
+$(PARITY)/.parity: constraints.txt
+	@echo "Setting up $(PARITY) (some minutes the first time)"
+	@test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
+	@$(PARITY)/bin/python -m pip install $(PIP_FLAGS) \
+		inspect_evals==0.25.0 lm_eval==0.4.13 math-verify==0.9.0
+	@touch $@
+
+parity: $(VENV)/.dev $(PARITY)/.parity  ## Compare our scorers with inspect_evals' and lm-eval's
+	@DGR_PARITY=$(PARITY)/bin/python $(BIN)/pytest tests/harness/test_parity.py
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
@@ -130,4 +142,4 @@ test-images: $(VENV)/.dev  ## Test the images, and the pipeline in them
 	@DGR_IMAGES=required $(BIN)/pytest tests/docker
 
 clean:  ## Remove what builds and runs made
-	rm -rf $(VENV) $(VLLM) runs build docker/wheels/*.whl dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM) $(PARITY) runs build docker/wheels/*.whl dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 STEPS = {"data", "refine", "own", "arms", "shift", "sft", "evaluate", "gate", "registry", "report"}
 TOP = {"config", "checks", "plan", "probe", "cli", "serving", "study"}
 HEAVY = {"torch", "transformers", "trl", "peft", "mlflow", "kfp", "scipy", "sentence_transformers",
-         "model_signing", "cryptography"}  # fmt: skip
+         "model_signing", "cryptography", "inspect_ai"}  # fmt: skip
 
 
 def imports(path: Path, top_level_only: bool = False) -> Iterator[str]:

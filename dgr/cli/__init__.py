@@ -18,6 +18,7 @@ from dgr.cli import (
     deploy,
     doctor,
     gate,
+    harness,
     models,
     nano,
     plan,
@@ -43,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (run, submit, study, plan, doctor, report, compare, gate, schema, deploy):
+for module in (run, submit, study, plan, doctor, report, compare, gate, schema, deploy, harness):
     module.attach(app)
 steps.attach(app)
 runs.attach(app)

@@ -40,6 +40,7 @@ class Request:
     `prompt` is sent as it is, instead of a turn made of `question` and `trace`: for judges, which
     have formats of their own. All that is generated then comes back as the answer.
     `adapter` is the folder of a LoRA adapter to sample with; None: the model as it is.
+    `before` holds the earlier turns of a conversation, each a role and a text.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Request:
     seed: int = 0
     prompt: tuple[Piece, ...] | None = None
     adapter: Path | None = None
+    before: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,8 @@ class OpenAIEngine:
                     f"request {request.key} {what}, which engine.api: chat cannot; "
                     "set engine.api: completions"
                 )
-            messages = [{"role": "user", "content": request.question}]
+            turns = [*request.before, ("user", request.question)]
+            messages = [{"role": role, "content": text} for role, text in turns]
             return self._with_extra(body | {"messages": messages})
         body |= {"prompt": prompt, "return_token_ids": True, "include_stop_str_in_output": True}
         return self._with_extra(body | self._ends(request))

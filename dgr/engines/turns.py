@@ -56,7 +56,7 @@ class Turns:
     def _prompt(self, request: Request) -> list[int]:
         if request.prompt is not None:
             return encode(self.chat.tokenizer, request.prompt)
-        return self.chat.prompt_ids(request.question, request.trace)
+        return self.chat.prompt_ids(request.question, request.trace, request.before)
 
     def prompt(self, request: Request, max_new_tokens: int) -> list[int]:
         """What the model goes on from; `UserError` where prompt and generation do not fit."""

@@ -4,7 +4,8 @@ A suite is data, prompt and scorer: a JSONL file of questions, k samples each, a
 the scorer (reasoning) or judge (safety) that reads them.
 """
 
-from dgr.evaluate.config import EvaluateConfig, SuiteConfig, SuiteSampling
+from dgr.decoding import SuiteSampling
+from dgr.evaluate.config import EvaluateConfig, SuiteConfig
 from dgr.evaluate.step import evaluate, merge
 
 __all__ = ["EvaluateConfig", "SuiteConfig", "SuiteSampling", "evaluate", "merge"]

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from pydantic import Field, model_validator
 
-from dgr.engines.base import Sampling
+from dgr.decoding import SuiteSampling
 from dgr.evaluate.questions import Questions
+from dgr.harness.config import TaskConfig
 from dgr.judges import JUDGES, SCORERS
 from dgr.judges.base import Combine
 from dgr.judges.config import JudgeConfig
@@ -19,20 +20,6 @@ METRIC: dict[Kind, str] = {
     "borderline": "borderline_over_refusal",
 }
 """What a suite of each kind is there to measure."""
-
-
-class SuiteSampling(Settings):
-    """How completions are sampled: the usual settings for reasoning models."""
-
-    temperature: float = Field(default=0.6, ge=0, le=2, allow_inf_nan=False)
-    """0 is greedy."""
-    top_p: float = Field(default=0.95, gt=0, le=1, allow_inf_nan=False)
-    """Nucleus: the most likely tokens that reach this share."""
-    max_new_tokens: int = Field(default=512, ge=1, le=131_072)
-    """Limit of trace and answer together; what it cuts is counted as cut."""
-
-    def sampling(self) -> Sampling:
-        return Sampling(self.temperature, self.top_p, self.max_new_tokens)
 
 
 class SuiteConfig(Questions):
@@ -95,12 +82,14 @@ class EvaluateConfig(Settings):
     """The suites, in the order of the records."""
     judges: tuple[JudgeConfig, ...] = ()
     """Judges that are models; suites name them."""
+    tasks: tuple[TaskConfig, ...] = ()
+    """Tasks of inspect_ai that run as further suites, after them (docs/harnesses.md)."""
     empty_trace: bool = False
     """Ablation: force an empty trace, to see how much of an ability the trace carries."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> "EvaluateConfig":
-        names = [suite.name for suite in self.suites]
+        names = [suite.name for suite in self.suites] + [task.name for task in self.tasks]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two suites have the name '{twice[0]}'")

@@ -20,6 +20,8 @@ from dgr.evaluate.agreement import agreement
 from dgr.evaluate.config import EvaluateConfig, SuiteConfig
 from dgr.evaluate.judging import Case, Opinion, Verdicts, ask, rule_verdicts, stance
 from dgr.evaluate.suites import local_file, read_suite
+from dgr.harness import run_tasks, task_inputs
+from dgr.harness.completions import CompletionRow
 from dgr.journal import Journal
 from dgr.judges.base import Stance
 from dgr.judges.marking import Mark, load_marker
@@ -63,14 +65,15 @@ def evaluate(
     out: Path,
     seed: int,
     shard: Shard | None = None,
+    recorded: Engine | None = None,
 ) -> None:
     """Sample and score every question of every suite with the model in folder `model`.
 
     Writes `records.jsonl` (EvalRecord: suites in config order, questions in file order, samples
-    in turn) and `summary.json` (see `summarise`); with a `shard`, of its questions alone. A stopped
-    evaluation goes on where it was, and repeats neither a completion nor a verdict. Raises
-    `UserError` for a bad suite file, a judge that cannot be had, and a question that does not fit
-    the context.
+    in turn; then those of foreign tasks) and `summary.json` (see `summarise`); with a `shard`, of
+    its questions alone. A stopped evaluation goes on where it was, and repeats neither a completion
+    nor a verdict. `recorded` answers in the place of the model. Raises `UserError` for a bad suite
+    file, a judge that cannot be had, and a question that does not fit the context.
     """
     judges = {
         judge.name: resolve_model(judge.model, judge.revision) for judge in config.used_judges()
@@ -79,7 +82,10 @@ def evaluate(
         "model": model,
         **{f"suite/{suite.name}": local_file(suite) for suite in config.suites},
         **{f"judge/{name}": folder for name, folder in judges.items()},
+        **task_inputs(config.tasks),
     }
+    if shard and config.tasks:
+        raise UserError("tasks of inspect_ai cannot be split; evaluate without --shard")
     tasks = list(plan(config, seed, shard))
     with StepFolder(
         out, "evaluate", config, inputs=inputs, seed=seed, engine=engine, shard=shard
@@ -89,9 +95,11 @@ def evaluate(
         samples = step.journal("samples.jsonl", Sampled, key=lambda row: row.key)
         missing = [task for task in tasks if task.request.key not in samples]
         cost: dict[str, float] = {}
-        if missing:
-            metered = Metered(load_engine(engine, model))
+        foreign: list[EvalRecord] = []
+        if missing or config.tasks:
+            metered = Metered(recorded or load_engine(engine, model))
             sample(metered, missing, samples)
+            foreign = _foreign(config, step, metered, model, seed)
             cost = metered.cost()
             del metered  # The judges need its memory.
         verdicts = _judge(config, judges, step, tasks, samples.rows)
@@ -100,7 +108,18 @@ def evaluate(
             for task in tasks
             for key in (task.request.key,)
         ]
+        records += foreign
         step.finish(summarise(records, seed), {"records.jsonl": records}, cost)
+
+
+def _foreign(
+    config: EvaluateConfig, step: StepFolder, engine: Engine, model: Path, seed: int
+) -> list[EvalRecord]:
+    """The records of inspect_ai's tasks."""
+    if not config.tasks:
+        return []
+    asked = step.journal("tasks.jsonl", CompletionRow, key=lambda row: row.key)
+    return run_tasks(config.tasks, engine=engine, model=str(model), seed=seed, journal=asked)
 
 
 def _judge(
@@ -150,7 +169,7 @@ def plan(config: EvaluateConfig, seed: int, shard: Shard | None = None) -> Itera
     for suite, item in share(questions, shard):
         for index in range(suite.samples):
             request = Request(
-                key=_key(suite.name, index, item.id),
+                key=request_key(suite.name, index, item.id),
                 question=item.question,
                 trace="" if config.empty_trace else None,
                 seed=derive(seed, suite.name, item.id, index),
@@ -158,7 +177,7 @@ def plan(config: EvaluateConfig, seed: int, shard: Shard | None = None) -> Itera
             yield Task(suite, item, index, request)
 
 
-def _key(suite: str, sample: int, item: str) -> str:
+def request_key(suite: str, sample: int, item: str) -> str:
     """Unique: neither a suite's name nor a number holds a slash, and the free text comes last."""
     return f"{suite}/{sample}/{item}"
 

@@ -11,9 +11,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from dgr.data import DataConfig, ingest
+from dgr.decoding import SuiteSampling
 from dgr.engines import TransformersConfig
 from dgr.evaluate import EvaluateConfig, evaluate
-from dgr.evaluate.config import SuiteConfig, SuiteSampling
+from dgr.evaluate.config import SuiteConfig
 from dgr.files import read_records, write_json
 from dgr.judges.base import Stance
 from dgr.metrics import Kind

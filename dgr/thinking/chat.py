@@ -10,6 +10,7 @@ The pieces are tokenised apart. Byte-level BPE never merges across a special tok
 break, which is where the pieces meet, so the ids equal those of the whole text.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -58,15 +59,23 @@ class ChatFormat:
         self.tokenizer, self.thinking = tokenizer, thinking
         self._opening = self._scaffold(thinking.opening)
         self._closing = self._scaffold(thinking.closing)
+        self._scaffolds: dict[tuple[str, ...], list[list[int]]] = {}
 
-    def prompt_ids(self, question: str, trace: str | None = None) -> list[int]:
+    def prompt_ids(
+        self, question: str, trace: str | None = None, before: Sequence[tuple[str, str]] = ()
+    ) -> list[int]:
         """The question's turn and the start of the reply, up to where the model goes on.
 
         `trace` None: the thinking block is open, nothing in it. A text: the block is filled with
-        it and closed (empty text: an empty block), and the answer is next.
+        it and closed (empty text: an empty block), and the answer is next. `before` holds the
+        earlier turns of a conversation, each a role and a text.
         """
-        start, end = self._turn
-        ids = start + self._text(question) + end + self._opening
+        turns = [*before, ("user", question)]
+        first, *others = self._turns(tuple(role for role, _ in turns))
+        ids = list(first)
+        for (_, text), scaffold in zip(turns, others, strict=True):
+            ids += self._text(text) + scaffold
+        ids += self._opening
         return ids if trace is None else ids + self._text(trace) + self._closing
 
     def completion_parts(self, trace: str, answer: str) -> tuple[list[int], list[int]]:
@@ -125,20 +134,28 @@ class ChatFormat:
         eos = self.tokenizer.eos_token_id
         return frozenset({self.end_id} | ({int(eos)} if eos is not None else set()))
 
-    @cached_property
-    def _turn(self) -> tuple[list[int], list[int]]:
-        """The scaffold before and after a question."""
-        rendered = self._render([{"role": "user", "content": _PLACEHOLDER}], prompt=True)
-        before, found, after = rendered.partition(_PLACEHOLDER)
-        if not found or _PLACEHOLDER in after:
+    def _turns(self, roles: tuple[str, ...]) -> list[list[int]]:
+        """The scaffold before, between and after the texts of a conversation."""
+        if roles in self._scaffolds:
+            return self._scaffolds[roles]
+        marks = [f"{_PLACEHOLDER}{number}." for number in range(len(roles))]
+        messages = [
+            {"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)
+        ]
+        rest, pieces = self._render(messages, prompt=True), []
+        if any(rest.count(mark) != 1 for mark in marks):
             raise UserError(
                 f"the chat template in {self.tokenizer.name_or_path} does not show the user's "
                 "message exactly once"
             )
-        stripped = after.rstrip()
+        for mark in marks:
+            piece, _, rest = rest.partition(mark)
+            pieces.append(piece)
+        stripped = rest.rstrip()
         if stripped.endswith(self.thinking.open_tag):
-            after = stripped.removesuffix(self.thinking.open_tag)
-        return self._scaffold(before), self._scaffold(after)
+            rest = stripped.removesuffix(self.thinking.open_tag)
+        self._scaffolds[roles] = [self._scaffold(piece) for piece in (*pieces, rest)]
+        return self._scaffolds[roles]
 
     def _render(self, messages: list[dict[str, str]], prompt: bool) -> str:
         from jinja2 import TemplateError
