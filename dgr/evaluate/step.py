@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from dgr.completions import CompletionRow
 from dgr.engines import EngineConfig, load_engine, resolve_model
-from dgr.engines.base import Completion, Engine, Request, Sampling
+from dgr.engines.base import Engine, Request, Sampling
 from dgr.engines.usage import Metered
 from dgr.errors import UserError
 from dgr.evaluate.agreement import agreement
@@ -21,30 +22,16 @@ from dgr.evaluate.config import EvaluateConfig, SuiteConfig
 from dgr.evaluate.judging import Case, Opinion, Verdicts, ask, rule_verdicts, stance
 from dgr.evaluate.suites import local_file, read_suite
 from dgr.harness import run_tasks, task_inputs
-from dgr.harness.completions import CompletionRow
 from dgr.journal import Journal
 from dgr.judges.base import Stance
 from dgr.judges.marking import Mark, load_marker
 from dgr.merging import Union
 from dgr.metrics import KINDS, levels, metrics
 from dgr.progress import Progress
-from dgr.records import Component, EvalItem, EvalRecord, Finish, JudgeVerdict, Record
+from dgr.records import Component, EvalItem, EvalRecord, Finish, JudgeVerdict
 from dgr.seeds import derive
 from dgr.shards import Shard, share
 from dgr.steps import StepFolder
-
-
-class Sampled(Record):
-    """One completion as it was sampled: what the first phase's journal keeps."""
-
-    key: str
-    trace: str
-    answer: str
-    closed: bool
-    """Whether the trace ended."""
-    finish: Finish
-    tokens: int
-    prompt_tokens: int
 
 
 @dataclass(frozen=True)
@@ -92,7 +79,7 @@ def evaluate(
     ) as step:
         if step.finished:
             return
-        samples = step.journal("samples.jsonl", Sampled, key=lambda row: row.key)
+        samples = step.journal("samples.jsonl", CompletionRow, key=lambda row: row.key)
         missing = [task for task in tasks if task.request.key not in samples]
         cost: dict[str, float] = {}
         foreign: list[EvalRecord] = []
@@ -127,7 +114,7 @@ def _judge(
     judges: Mapping[str, Path],
     step: StepFolder,
     tasks: Sequence[Task],
-    samples: Mapping[str, Sampled],
+    samples: Mapping[str, CompletionRow],
 ) -> Verdicts:
     """Every verdict on every completion of the safety suites, rules first."""
     cases = [_case(task, samples[task.request.key]) for task in tasks if task.suite.judge_names]
@@ -139,7 +126,7 @@ def _judge(
     return found
 
 
-def _case(task: Task, row: Sampled) -> Case:
+def _case(task: Task, row: CompletionRow) -> Case:
     cut = Component.ANSWER if row.closed else Component.TRACE
     return Case(
         key=row.key,
@@ -182,7 +169,7 @@ def request_key(suite: str, sample: int, item: str) -> str:
     return f"{suite}/{sample}/{item}"
 
 
-def sample(engine: Engine, tasks: list[Task], journal: Journal[Sampled]) -> None:
+def sample(engine: Engine, tasks: list[Task], journal: Journal[CompletionRow]) -> None:
     """The first phase; each completion is on disk as soon as it is made."""
     groups: dict[Sampling, dict[str, Task]] = {}
     for task in tasks:
@@ -198,23 +185,11 @@ def sample(engine: Engine, tasks: list[Task], journal: Journal[Sampled]) -> None
         for sampling, group in groups.items():
             requests = [task.request for task in group.values()]
             for completion in engine.generate(requests, sampling):
-                journal.add(_sampled(completion))
+                journal.add(CompletionRow.of(completion))
                 progress.advance()
 
 
-def _sampled(completion: Completion) -> Sampled:
-    return Sampled(
-        key=completion.key,
-        trace=completion.trace,
-        answer=completion.answer,
-        closed=completion.closed,
-        finish=completion.finish,
-        tokens=completion.tokens,
-        prompt_tokens=completion.prompt_tokens,
-    )
-
-
-def to_record(task: Task, row: Sampled, verdicts: Sequence[JudgeVerdict]) -> EvalRecord:
+def to_record(task: Task, row: CompletionRow, verdicts: Sequence[JudgeVerdict]) -> EvalRecord:
     """A completion with its scores: a scorer's for reasoning, the judges' for safety."""
     reasoning = task.suite.kind == "reasoning"
     scores = _scored(task, row) if reasoning else _judged(task.suite, verdicts)
@@ -235,7 +210,7 @@ def to_record(task: Task, row: Sampled, verdicts: Sequence[JudgeVerdict]) -> Eva
     )
 
 
-def _scored(task: Task, row: Sampled) -> dict[str, Any]:
+def _scored(task: Task, row: CompletionRow) -> dict[str, Any]:
     """An answer that was cut may end in half a number: it is not read."""
     mark = load_marker(task.suite.scorer or "")
     whole = row.finish is Finish.STOP

@@ -28,11 +28,11 @@ from inspect_ai.model import (
 from inspect_ai.solver._task_state import sample_state  # whose sample it is: seeds hang on it
 from pydantic import TypeAdapter
 
+from dgr.completions import CompletionRow
 from dgr.engines import EngineConfig, load_engine, resolve_model
 from dgr.engines.base import Completion, Engine, Request, Sampling
 from dgr.errors import UserError
 from dgr.files import canonical_json, sha256_text
-from dgr.harness.completions import CompletionRow
 from dgr.journal import Journal
 from dgr.records import Finish
 from dgr.seeds import derive

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dgr.completions import CompletionRow
 from dgr.engines.base import Engine
 from dgr.errors import UserError
-from dgr.harness.completions import CompletionRow
 from dgr.harness.config import TaskConfig
 from dgr.harness.foreign import require_inspect, to_records
 from dgr.harness.read import from_inspect

@@ -402,3 +402,15 @@ def test_policies_of_the_repository() -> None:
     for name, policy in found.items():
         one = verdict(good, policy, arm(complied=95, questions=300), champion=champion)
         assert one.verdict == "passed", (name, one.reasons)
+
+
+def test_the_limit_of_a_metric_is_the_least_of_its_hard_rules() -> None:
+    rules = {
+        "one": {"metric": "harmful_compliance", "limit": 0.2},
+        "two": {"metric": "harmful_compliance", "limit": 0.1},
+        "soft": {"metric": "harmful_compliance", "limit": 0.01, "hard": False},
+        "suite": {"metric": "harmful_compliance", "limit": 0.02, "suite": "other"},
+    }
+    policy = GatePolicy.model_validate({"rules": rules})
+    assert policy.limit_of("harmful_compliance") == 0.1
+    assert policy.limit_of("harmless_over_refusal") == 1.0

@@ -19,6 +19,7 @@ from dgr.settings import load_settings
 from pipelines.align import align
 from pipelines.cluster import on_cluster
 from pipelines.compile import text_of
+from pipelines.study import study
 
 ROOT = Path(__file__).parents[2]
 CONFIG = load_run_config(ROOT / "configs" / "cluster-gpu.yaml").cluster
@@ -213,15 +214,27 @@ def documents() -> list[Spec]:
     return documents_of(text_of(on_cluster(CONFIG)))
 
 
-def test_every_step_is_there_with_its_pod(documents: list[Spec]) -> None:
-    made = Compiled(documents)
-    assert {step_of(name) for name in made.executors} == STEPS
-    assert set(made.pods) == set(made.executors) == {name for name, _ in made.tasks()}
+@pytest.fixture(scope="module")
+def study_documents() -> list[Spec]:
+    return documents_of(text_of(on_cluster(CONFIG, study)))
+
+
+def test_every_step_is_there_with_its_pod(
+    documents: list[Spec], study_documents: list[Spec]
+) -> None:
+    found: set[str] = set()
+    for made in (Compiled(documents), Compiled(study_documents)):
+        found |= {step_of(name) for name in made.executors}
+        assert set(made.pods) == set(made.executors) == {name for name, _ in made.tasks()}
+    assert found == STEPS
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_the_pipeline_keeps_the_rule(documents: list[Spec], rule: Rule) -> None:
+def test_the_pipelines_keep_the_rule(
+    documents: list[Spec], study_documents: list[Spec], rule: Rule
+) -> None:
     assert list(rule(Compiled(documents))) == []
+    assert list(rule(Compiled(study_documents))) == []
 
 
 def test_a_step_that_follows_a_train_job_keeps_all_rules_without_a_gpu() -> None:

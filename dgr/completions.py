@@ -1,4 +1,4 @@
-"""Completions on disk: what a stopped task had already been answered."""
+"""Completions on disk: what a stopped evaluation had already been answered."""
 
 from dgr.engines.base import Completion
 from dgr.records import Finish, Record
@@ -13,6 +13,7 @@ class CompletionRow(Record):
     closed: bool
     finish: Finish
     tokens: int
+    prompt_tokens: int
 
     @classmethod
     def of(cls, completion: Completion) -> "CompletionRow":
