@@ -103,7 +103,7 @@ def _is_current(folder: Path, section: dict[str, Any], config: RunConfig, known:
     engine = manifest.get("engine")
     return bool(
         manifest["config"] == section
-        and (engine is None or engine == config.engine.model_dump(mode="json"))
+        and (engine is None or engine == config.engine.identity())
         and manifest["code"] == code_digest()
         and manifest["seed"] == config.seed
         and set(manifest["inputs"].values()) <= known

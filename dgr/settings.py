@@ -16,6 +16,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    def identity(self) -> dict[str, Any]:
+        """What of it decides results: work that was begun under another identity starts afresh."""
+        return self.model_dump(mode="json")
+
 
 class Toleration(Settings):
     """A taint of nodes that pods may be placed on."""

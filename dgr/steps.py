@@ -41,6 +41,7 @@ from dgr.files import (
     write_records,
 )
 from dgr.journal import Journal, Ledger
+from dgr.settings import Settings
 from dgr.shards import Shard
 
 MANIFEST = "manifest.json"
@@ -117,13 +118,13 @@ class StepFolder:
         config: BaseModel,
         inputs: Mapping[str, Path],
         seed: int,
-        engine: BaseModel | None = None,
+        engine: Settings | None = None,
         shard: Shard | None = None,
     ) -> None:
         identity = {
             "step": step,
             "config": config.model_dump(mode="json"),
-            "engine": engine.model_dump(mode="json") if engine else None,
+            "engine": engine.identity() if engine else None,
             "inputs": {name: input_digest(path) for name, path in sorted(inputs.items())},
             "version": __version__,
             "code": code_digest(),

@@ -60,7 +60,7 @@ if { engine_answers || install_engine; } && have_base; then
     make wheels-vllm VARIANT=cpu
     PIP_NO_INDEX=1 make images image-vllm VARIANT=cpu DOCKER_FLAGS='--network none --quiet'
     "$DOCKER" images --format '{{.Repository}}:{{.Tag}} {{.Size}}' | grep '^dgr-'
-    make sbom IMAGES="$("$DOCKER" images --format '{{.Repository}}:{{.Tag}}' | sed -n 's/^dgr-//p')"
+    make sbom IMAGES="$("$DOCKER" images --format '{{.Repository}}:{{.Tag}}' | sed -n 's/^dgr-//p' | tr '\n' ' ')"
     make test-images
 else
     echo "no container engine or no base image can be had here: the images are not tested"

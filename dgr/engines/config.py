@@ -79,6 +79,9 @@ class VllmConfig(_WithLocal):
         return self
 
 
+_HOW_TO_ASK = {"url", "key_env", "max_concurrency", "attempts", "timeout_s"}
+
+
 class OpenAIConfig(_WithLocal):
     """Generates on any server that speaks OpenAI's API, such as vLLM, SGLang or KServe."""
 
@@ -107,6 +110,10 @@ class OpenAIConfig(_WithLocal):
     @classmethod
     def _no_slash(cls, url: str) -> str:
         return url.rstrip("/")
+
+    def identity(self) -> dict[str, Any]:
+        """Where the server is and how patiently it is asked may change while a step is at work."""
+        return self.model_dump(mode="json", exclude=_HOW_TO_ASK)
 
 
 _KINDS: dict[str, type[Settings]] = {
