@@ -1,8 +1,8 @@
 """What generation and scoring cost: tokens, time at work, and what the engine itself counted.
 
-    engine = Metered(load_engine(config, model))
-    ...
-    engine.cost()       # for timing.json: it differs from run to run
+    with Metered(load_engine(config, model)) as engine:
+        ...
+        engine.cost()   # for timing.json: it differs from run to run
 
 An engine that knows more than can be seen from outside tells it as `usage: Usage`.
 """
@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from dgr.engines.base import Completion, Engine, Request, Sampling, Score, ScoreRequest
 
@@ -31,7 +31,11 @@ class Usage:
 
 
 class Metered:
-    """An engine that counts what goes through it. All else is the engine's own."""
+    """An engine that counts what goes through it. All else is the engine's own.
+
+    At the end of its block the engine is let go, with its memory and, where it has a `close`, the
+    processes that it had started.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.context_length = engine, engine.context_length
@@ -39,7 +43,18 @@ class Metered:
         self.prompt_tokens = self.generated_tokens = self.scored_tokens = 0
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_engine":
+            raise AttributeError("the engine has been let go")
         return getattr(self._engine, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        close = getattr(self._engine, "close", None)
+        if close is not None:
+            close()
+        del self._engine
 
     def fits(self, request: Request, max_new_tokens: int) -> bool:
         return self._engine.fits(request, max_new_tokens)

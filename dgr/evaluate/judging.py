@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dgr.engines import load_engine
 from dgr.engines.memory import release_memory
+from dgr.engines.usage import Metered
 from dgr.evaluate.config import SuiteConfig
 from dgr.journal import Journal
 from dgr.judges import JUDGES, load_judge
@@ -94,8 +95,11 @@ def _fill(
     judge: JudgeConfig, model: Path, missing: Sequence[Passage], journal: Journal[Opinion]
 ) -> None:
     template = prompt_template(judge.form, model)
-    engine = load_engine(judge.engine.model_copy(update={"thinking": "none"}), model)
-    with Progress(f"judge {judge.name}", len(missing), "verdicts") as progress:
+    settings = judge.engine.model_copy(update={"thinking": "none"})
+    with (
+        Metered(load_engine(settings, model)) as engine,
+        Progress(f"judge {judge.name}", len(missing), "verdicts") as progress,
+    ):
         for key, verdict in ModelJudge(judge, engine, template).judge(missing):
             part = Component(key.partition("/")[0])
             journal.add(Opinion(key=key, verdict=_verdict(judge.name, part, verdict)))

@@ -84,11 +84,11 @@ def evaluate(
         cost: dict[str, float] = {}
         foreign: list[EvalRecord] = []
         if missing or config.tasks:
-            metered = Metered(recorded or load_engine(engine, model))
-            sample(metered, missing, samples)
-            foreign = _foreign(config, step, metered, model, seed)
-            cost = metered.cost()
-            del metered  # The judges need its memory.
+            # It is let go before the judges, who need its memory.
+            with Metered(recorded or load_engine(engine, model)) as metered:
+                sample(metered, missing, samples)
+                foreign = _foreign(config, step, metered, model, seed)
+                cost = metered.cost()
         verdicts = _judge(config, judges, step, tasks, samples.rows)
         records = [
             to_record(task, samples.rows[key], verdicts.get(key, ()))

@@ -57,9 +57,9 @@ def sample_own(
         attempts: list[list[OwnSample]] = []
         cost: dict[str, float] = {}
         if tasks:
-            metered = Metered(load_engine(engine, model))
-            attempts = Sampler(config, metered, journal, seed).sample(tasks)
-            cost = metered.cost()
+            with Metered(load_engine(engine, model)) as metered:
+                attempts = Sampler(config, metered, journal, seed).sample(tasks)
+                cost = metered.cost()
         rows = [tried[-1] for tried in attempts]
         step.finish(summarise(attempts), {"records.jsonl": rows}, cost)
 

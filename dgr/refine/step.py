@@ -77,15 +77,16 @@ def refine(
         journal = step.journal("attempts.jsonl", Attempt, key=lambda attempt: attempt.key)
         samples = islice(share(read_records(records, Sample), shard), ledger.count, None)
         summary = Summary(ledger)
-        metered = Metered(load_engine(engine, model))
-        refiner = Refiner(config, metered, journal, seed)
-        with Progress("refine", refiner.expected(rows - ledger.count), "candidates") as progress:
-            while window := list(islice(samples, WINDOW)):
-                refined = refiner.refine(window, progress)
-                ledger.extend(refined)
-                journal.clear()
-                summary.add(refined)
-        step.finish(summary.figures(), {"records.jsonl": ledger}, metered.cost())
+        with Metered(load_engine(engine, model)) as metered:
+            refiner = Refiner(config, metered, journal, seed)
+            left = refiner.expected(rows - ledger.count)
+            with Progress("refine", left, "candidates") as progress:
+                while window := list(islice(samples, WINDOW)):
+                    refined = refiner.refine(window, progress)
+                    ledger.extend(refined)
+                    journal.clear()
+                    summary.add(refined)
+            step.finish(summary.figures(), {"records.jsonl": ledger}, metered.cost())
 
 
 def merge(parts: Sequence[Path], *, out: Path) -> None:

@@ -187,19 +187,20 @@ def _divergences(
     """KL of each tuned model from the base, how many texts do not fit the context, and the cost."""
     if not requests:
         return {}, 0, {}
-    engine = Metered(load_engine(config, model))
-    chat = load_chat(model, config.thinking)
-    requests, too_long = that_fit(chat, engine.context_length, requests)
     result: Divergences = {}
-    with Progress("compare", len(tuned) * len(requests), "completions") as progress:
-        for arm, folder in tuned.items():
-            for found in engine.compare(folder, requests):
-                result[arm, found.key] = {
-                    Component.TRACE: np.asarray(found.trace, dtype=float),
-                    Component.ANSWER: np.asarray(found.answer, dtype=float),
-                }
-                progress.advance()
-    return result, len(too_long), engine.cost()
+    with Metered(load_engine(config, model)) as engine:
+        chat = load_chat(model, config.thinking)
+        requests, too_long = that_fit(chat, engine.context_length, requests)
+        with Progress("compare", len(tuned) * len(requests), "completions") as progress:
+            for arm, folder in tuned.items():
+                for found in engine.compare(folder, requests):
+                    result[arm, found.key] = {
+                        Component.TRACE: np.asarray(found.trace, dtype=float),
+                        Component.ANSWER: np.asarray(found.answer, dtype=float),
+                    }
+                    progress.advance()
+        cost = engine.cost()
+    return result, len(too_long), cost
 
 
 def _rows(

@@ -135,12 +135,13 @@ def _measure(
         raise UserError(f"{step.out}: the data set is empty; there is nothing to measure")
     texts, counts = _texts(config, samples, refined, own, seed)
     chat = load_chat(model, engine.thinking)
-    metered = Metered(load_engine(engine, model))
-    scores, too_long = _score(metered, chat, texts)
+    with Metered(load_engine(engine, model)) as metered:
+        scores, too_long = _score(metered, chat, texts)
+        cost = metered.cost()
     gaps = _distances(config.embedding, texts, seed)
     records = list(_records(texts, scores, gaps))
     summary = {**_summary(config, texts, scores, gaps, seed), **counts, "too_long": too_long}
-    step.finish(summary, {"records.jsonl": records}, metered.cost())
+    step.finish(summary, {"records.jsonl": records}, cost)
 
 
 def _texts(

@@ -49,3 +49,17 @@ def test_a_real_engine_counts_its_prompts(tiny_model: Path) -> None:
     assert cost["prompt_tokens"] == 2 * prompt
     assert cost["scored_tokens"] > 4
     assert "cache_hit_share" not in cost and "peak_device_mib" not in cost
+
+
+def test_an_engine_is_ended_and_let_go_with_its_block() -> None:
+    ended = []
+
+    class Process(Told):
+        def close(self) -> None:
+            ended.append(self)
+
+    with pytest.raises(ZeroDivisionError), Metered(Process(lambda request: ("", ""))) as metered:
+        raise ZeroDivisionError
+    assert len(ended) == 1
+    with pytest.raises(AttributeError, match="has been let go"):
+        list(metered.generate(ASKED, Sampling()))
