@@ -1,5 +1,6 @@
 """How a file is cut into parts, and how parts are worked on at once in bounded memory."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,9 @@ MOST_PARTS = 10_000
 """S3's own limit on the parts of an upload."""
 MEMORY = 96 * MIB
 """What the parts of one transfer may hold together."""
+CORES = len(os.sched_getaffinity(0))
+AT_ONCE = max(4, 2 * CORES)
+"""Parts under way at once, where memory allows so many: more would only take turns on the cores."""
 SHOWN_FROM = 256 * MIB
 """Progress of smaller files is not worth a line."""
 
@@ -51,10 +55,10 @@ def in_order(
 ) -> Iterator[ResultT]:
     """`work` of every item on threads, the results in order.
 
-    As many items are held as parts of that size fit into MEMORY: those at work, one that waits,
-    and the one that is being made.
+    At most as many items are held as parts of that size fit into MEMORY: those at work, one that
+    waits, and the one that is being made.
     """
-    workers = max(1, MEMORY // part - 2)
+    workers = max(1, min(AT_ONCE, MEMORY // part - 2))
     ahead: deque[Future[ResultT]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="dgr-part") as pool:
         try:

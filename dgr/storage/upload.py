@@ -9,6 +9,7 @@ sent again.
 
 import hashlib
 import math
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -20,12 +21,14 @@ from dgr.errors import UserError
 from dgr.files import sha256_file
 from dgr.storage.bucket import Bucket, code_of, is_local, is_taken
 from dgr.storage.download import PART_KEY, digest
-from dgr.storage.parts import cut, in_order, part_size, shown
+from dgr.storage.parts import CORES, cut, in_order, part_size, shown
 from dgr.storage.store import changed
 
 RESTARTS = 4
 ABANDONED_SECONDS = 3600
 """An upload of other content that got no part for so long has no living writer, and is ended."""
+_HASHING = threading.Semaphore(max(1, CORES // 2))
+"""Half of the cores are left to sending: parts that are all hashed at once are all sent late."""
 _GONE = ("NoSuchUpload", "InvalidPart", "InvalidPartOrder", "ConditionalRequestConflict")
 
 
@@ -338,4 +341,5 @@ def _holds_local(source: _Source) -> bool:
 
 
 def _md5(data: bytes) -> bytes:
-    return hashlib.md5(data, usedforsecurity=False).digest()
+    with _HASHING:
+        return hashlib.md5(data, usedforsecurity=False).digest()
