@@ -17,8 +17,6 @@ MOST_PARTS = 10_000
 MEMORY = 96 * MIB
 """What the parts of one transfer may hold together."""
 CORES = len(os.sched_getaffinity(0))
-AT_ONCE = max(4, 2 * CORES)
-"""Parts under way at once, where memory allows so many: more would only take turns on the cores."""
 SHOWN_FROM = 256 * MIB
 """Progress of smaller files is not worth a line."""
 
@@ -51,14 +49,15 @@ def cut(size: int) -> list[Cut]:
 
 
 def in_order(
-    work: Callable[[ItemT], ResultT], items: Iterable[ItemT], part: int
+    work: Callable[[ItemT], ResultT], items: Iterable[ItemT], part: int, most: int | None = None
 ) -> Iterator[ResultT]:
-    """`work` of every item on threads, the results in order.
+    """`work` of every item on threads, `most` at once, the results in order.
 
     At most as many items are held as parts of that size fit into MEMORY: those at work, one that
     waits, and the one that is being made.
     """
-    workers = max(1, min(AT_ONCE, MEMORY // part - 2))
+    room = max(1, MEMORY // part - 2)
+    workers = room if most is None else min(most, room)
     ahead: deque[Future[ResultT]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="dgr-part") as pool:
         try:

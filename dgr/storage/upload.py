@@ -27,6 +27,8 @@ from dgr.storage.store import changed
 RESTARTS = 4
 ABANDONED_SECONDS = 3600
 """An upload of other content that got no part for so long has no living writer, and is ended."""
+AT_ONCE = max(2, CORES)
+"""Parts under way: each is hashed on its way, and more than that only take turns on the cores."""
 _HASHING = threading.Semaphore(max(1, CORES // 2))
 """Half of the cores are left to sending: parts that are all hashed at once are all sent late."""
 _GONE = ("NoSuchUpload", "InvalidPart", "InvalidPartOrder", "ConditionalRequestConflict")
@@ -232,7 +234,7 @@ def _send(source: _Source, target: _Target) -> list[_Sent]:
     sent = []
     label = f"upload {source.local.name}"
     with source.local.open("rb") as file, shown(label, source.size) as advance:
-        for part in in_order(send, _read(file, source, whole), part_size(source.size)):
+        for part in in_order(send, _read(file, source, whole), part_size(source.size), AT_ONCE):
             sent.append(part)
             advance(part.length)
     _check_local(source, whole.hexdigest() if whole else "")
