@@ -159,3 +159,10 @@ def test_evaluations_merge_by_question_over_all_suites(
     assert manifest_digest(tmp_path / "merged") == manifest_digest(tmp_path / "out-")
     with pytest.raises(UserError, match="no shard of evaluate"):
         merge_evaluations([tmp_path / "out-1", tmp_path / "out-"], out=tmp_path / "again")
+    task = {"name": "t", "kind": "reasoning", "task": "t.py", "score": "match"}
+    foreign = EvaluateConfig.model_validate({"suites": [harm], "tasks": [task]})
+    (tmp_path / "t.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    shard, engine = Shard.parse("1/2"), TransformersConfig()
+    with pytest.raises(UserError, match="cannot be split"):
+        evaluate(foreign, engine=engine, model=model, out=tmp_path / "f", seed=0, shard=shard)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from dgr.engines import OpenAIConfig, load_engine
-from dgr.engines.base import Completion, Request, Sampling, ScoreRequest
+from dgr.engines.base import Completion, Piece, Request, Sampling, ScoreRequest
 from dgr.engines.crowd import Window
 from dgr.engines.http import pause
 from dgr.engines.openai import OpenAIEngine, served_models
+from dgr.engines.prompts import encode
 from dgr.errors import UserError
 from tests.engines.api_server import ApiServer, api_server, scripted, slow
 
@@ -207,10 +208,45 @@ def test_configs_that_cannot_work(
         list(loaded.generate(requests(1), SAMPLING))
 
 
-def test_chat_cannot_fill_a_trace(server: ApiServer, tiny_model: Path) -> None:
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [
+        (Request("r", "q", trace=""), "pre-fills the trace"),
+        (Request("r", "", prompt=(Piece("Is it safe?"),)), "is a whole prompt"),
+    ],
+)
+def test_chat_takes_questions_alone(
+    server: ApiServer, tiny_model: Path, request_: Request, what: str
+) -> None:
     loaded = engine(server, tiny_model, api="chat")
-    with pytest.raises(UserError, match=r"request r pre-fills the trace.*api: completions"):
-        list(loaded.generate([Request("r", "q", trace="")], SAMPLING))
+    with pytest.raises(UserError, match=rf"request r {what}.*api: completions"):
+        list(loaded.generate([request_], SAMPLING))
+    assert server.asked == []
+
+
+def test_chat_is_told_the_earlier_turns(server: ApiServer, tiny_model: Path) -> None:
+    loaded = engine(server, tiny_model, api="chat")
+    before = (("user", "one?"), ("assistant", "1"))
+    server.answer = lambda path, body: {
+        "choices": [{"message": {"content": "2"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 2},
+    }
+    [found] = loaded.generate([Request("r", "two?", before=before)], SAMPLING)
+    assert [tuple(turn.values()) for turn in server.asked[0]["messages"]] == [
+        *before,
+        ("user", "two?"),
+    ]
+    assert (found.prompt_tokens, found.tokens) == (9, 2)
+
+
+def test_a_whole_prompt_goes_as_it_is(server: ApiServer, tiny_model: Path) -> None:
+    loaded = engine(server, tiny_model)
+    pieces = (Piece("Is this safe: "), Piece("</think> yes"))
+    [found] = loaded.generate([Request("r", "", prompt=pieces)], SAMPLING)
+    [body] = server.asked
+    assert body["prompt"] == encode(loaded.turns.chat.tokenizer, pieces)
+    assert (found.trace, found.closed) == ("", True)
+    assert "thought of 0" in found.answer
 
 
 def test_a_server_that_gives_no_prompt_log_probabilities(

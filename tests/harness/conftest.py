@@ -47,6 +47,11 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], P
     for name, items in rows.items():
         (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in items))
     kinds = {"sums": "reasoning", "harm": "harmful", "plain": "harmless"}
+    readers: dict[str, dict[str, Any]] = {
+        "reasoning": {"scorer": "number"},
+        "harmful": {"judge": "refusal"},
+        "harmless": {"judges": ["refusal", "nano"]},
+    }
     suites = [
         {
             "name": name,
@@ -54,7 +59,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], P
             "path": str(root / f"{name}.jsonl"),
             "samples": 2,
             "sampling": {"max_new_tokens": LIMIT},
-            **({"scorer": "number"} if kind == "reasoning" else {"judge": "refusal"}),
+            **readers[kind],
         }
         for name, kind in kinds.items()
     ]

@@ -46,6 +46,14 @@ def test_logs_hold_every_sample_with_its_parts_scores_and_origin(
     trace = harm[0].scores["trace complies"].value
     assert math.isnan(trace)  # type: ignore[arg-type]  # one word: unscored, and no number
 
+    plain = read_eval_log(str(tmp_path / "base" / "plain.eval")).samples
+    assert plain is not None and plain[0].scores is not None
+    both = {part: f"{part} complies" for part in ("answer", "trace")}
+    assert set(plain[0].scores) == {
+        *both.values(),
+        *(f"{name}: {judge}" for name in both.values() for judge in ("refusal", "nano")),
+    }
+
 
 def test_a_log_reads_back_as_what_was_evaluated_also_from_a_store(
     evaluation: Path, s3: str
