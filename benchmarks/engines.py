@@ -37,7 +37,8 @@ def refinement(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list
     data = folder / "data"
     ingest(config.data, out=data, seed=0)
     loaded: Callable[..., Any] = lambda config, model: engine  # noqa: E731
-    refine_step.load_engine = loaded
+    step: Any = refine_step
+    step.load_engine = loaded
     runs = iter(range(2 * pairs + 1))
 
     def ours() -> float:
@@ -56,12 +57,12 @@ def refinement(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list
 
     samples = list(read_records(data / "records.jsonl", Sample))
     prompts, answers = _prompts(config, engine, samples)
-    size = config.engine.batch_size
+    size = engine.config.batch_size
 
     def theirs() -> float:
         started, tokens = time.perf_counter(), 0
         for ids, ends in ((prompts, [engine.chat.close_id]), (answers, [])):
-            stops = [*ends, *engine._stops]
+            stops = [*ends, *engine.turns.stops]
             for start in range(0, len(ids), size):
                 tokens += _generate(engine, ids[start : start + size], stops, config)
         return tokens / (time.perf_counter() - started)
@@ -128,7 +129,7 @@ def scoring(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list[st
     length = len(stream) // len(texts)
     rows = torch.tensor(stream[: length * (len(stream) // length)]).view(-1, length)
     vocabulary = engine.model.config.vocab_size
-    at_once = max(1, min(config.engine.batch_tokens, (1 << 29) // (4 * vocabulary)) // length)
+    at_once = max(1, min(engine.config.batch_tokens, (1 << 29) // (4 * vocabulary)) // length)
 
     def ours() -> float:
         started = time.perf_counter()

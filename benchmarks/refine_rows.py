@@ -84,8 +84,8 @@ def run(rows: int, folder: Path) -> None:
         step.finish({}, {"records.jsonl": samples(rows)})
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text("{}")
-    stub: Any = lambda config, model: Stub()  # noqa: E731
-    refine_step.load_engine = stub
+    step_module: Any = refine_step
+    step_module.load_engine = lambda config, model: Stub()
     before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     refine(
         RefineConfig(),

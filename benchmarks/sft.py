@@ -66,7 +66,8 @@ def ours(steps: int, arm: Path, out: Path) -> list[float]:
 def theirs(steps: int, arm: Path, out: Path) -> list[float]:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     config = settings(steps)
     tokenizer, rows, _ = _rows(config, MODEL, arm)
