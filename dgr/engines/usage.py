@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from dgr.engines.base import Completion, Engine, Request, Sampling, Score, ScoreRequest
+from dgr.engines.memory import release_memory
 
 FoundT = TypeVar("FoundT")
 
@@ -55,6 +56,7 @@ class Metered:
         if close is not None:
             close()
         del self._engine
+        release_memory()
 
     def fits(self, request: Request, max_new_tokens: int) -> bool:
         return self._engine.fits(request, max_new_tokens)

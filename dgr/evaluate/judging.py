@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgr.engines import load_engine
-from dgr.engines.memory import release_memory
 from dgr.engines.usage import Metered
 from dgr.evaluate.config import SuiteConfig
 from dgr.journal import Journal
@@ -82,7 +81,6 @@ def ask(
     passages = {passage.key: passage for case in asked for passage in case.passages()}
     missing = [passage for key, passage in passages.items() if key not in journal]
     if missing:
-        release_memory()  # of the model before this one
         _fill(judge, model, missing, journal)
     return [
         (case.key, journal.rows[passage.key].verdict)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dgr.engines import usage
 from dgr.engines.base import Completion, Request, Sampling
 from dgr.engines.config import TransformersConfig
 from dgr.errors import UserError
@@ -84,7 +85,7 @@ class Bench:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
         self.model, self.monkeypatch = model, monkeypatch
-        self.sampled = self.judged = self.loads = self.released = 0
+        self.sampled = self.judged = self.loads = self.held = 0
 
     def run(
         self,
@@ -99,6 +100,7 @@ class Bench:
         guard.die_after = die[1]
 
         def target(config: TransformersConfig, model: Path) -> ScriptedEngine:
+            self.held += 1
             engine = Target()
             engine.die_after = die[0]
             engine.requests = Counted(self)
@@ -106,15 +108,16 @@ class Bench:
 
         def judge(config: TransformersConfig, model: Path) -> ScriptedEngine:
             assert config.thinking == "none"
+            assert self.held == 0, "the model before this one is not let go"
             self.loads += 1
-            assert self.released == self.loads
+            self.held += 1
             return guard
 
         def release() -> None:
-            self.released += 1
+            self.held -= 1
 
         self.monkeypatch.setattr(evaluate_step, "load_engine", target)
-        self.monkeypatch.setattr(judging, "release_memory", release)
+        self.monkeypatch.setattr(usage, "release_memory", release)
         self.monkeypatch.setattr(judging, "load_engine", judge)
         settings = parse_settings(EvaluateConfig, config, "c.yaml")
         try:
