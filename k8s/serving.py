@@ -3,6 +3,7 @@
     plan = Deployment(model="nano", version="3", bundle=bundle, uri="s3://...", actor="ada")
     outcome = deploy(cluster, plan, config, probes=probes(config.probes, suites), seconds=900)
     outcome.kept                                # False: rolled back, outcome.problems say why
+    check(cluster, registry, "champion", config, probes(config.probes, suites)).problems
 
 The weights are named by the digest that the registry's journal holds, never by an alias, so what
 is served does not change by itself.
@@ -51,10 +52,11 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a deployment."""
+    """What became of a deployment, or what a check of it found."""
 
     service: str
     kept: bool
+    """The model that was asked for is served, and answers as it should."""
     problems: tuple[str, ...] = ()
     report: ProbeReport | None = None
 
@@ -194,6 +196,48 @@ def deploy(
     said = take_back(cluster, before, after, seconds)
     say(f"{name}: {said}")
     return Outcome(name, False, (*report.problems, said), report)
+
+
+def check(
+    cluster: Cluster,
+    registry: Registry,
+    version: str,
+    config: ServingConfig,
+    probes: Sequence[Probe],
+) -> Outcome:
+    """Whether the service has drifted: from the registry's version, or in what it answers.
+
+    Nothing is changed. A service with a canary is asked as a whole, as its users ask it.
+    """
+    name = service_name(registry.name, config)
+    number, found = registry.version(registry.history(), version)
+    service = cluster.get(INFERENCE_SERVICE, name)
+    if service is None:
+        return Outcome(name, False, ("it is not deployed",))
+    uri = registry.store.uri_of(bundle_key(registry.name, found.bundle))
+    problems = _drifted(service, f"{registry.name} v{number}", uri)
+    if "observedGeneration" not in service.get("status", {}) or not _is_ready(service):
+        return Outcome(name, False, (*problems, "no server of its newest revision is ready"))
+    url = str(config.url or service["status"].get("url", "")).rstrip("/") + config.api_path
+    try:
+        report = ask_all(url.rstrip("/"), name, probes, config.probes)
+    except UserError as error:
+        return Outcome(name, False, (*problems, str(error)))
+    problems += report.problems
+    return Outcome(name, not problems, tuple(problems), report)
+
+
+def _drifted(service: Object, wanted: str, uri: str) -> list[str]:
+    """What else than the weights at `uri` it serves; while a canary is tried, anything may be."""
+    predictor = service["spec"]["predictor"]
+    if predictor.get("canaryTrafficPercent") is not None:
+        return []
+    sources = [predictor.get("model", {}).get("storageUri")]
+    sources += [each["uri"] for each in predictor.get("storageUris", [])]
+    if uri in sources or f"{uri}/{ADAPTER}" in sources:
+        return []
+    served = ", ".join(each for each in sources if each) or "no weights of a store"
+    return [f"it serves {served}, not {wanted} at {uri}"]
 
 
 def _put(

@@ -10,6 +10,8 @@ from dgr.cli.models import RUNS, AsJson, By, Config, Name, Runs, open_registry_o
 if TYPE_CHECKING:
     from dgr.config import RunConfig
     from dgr.registry import Registry
+    from dgr.serving import Probe, ServingConfig
+    from k8s.serving import Outcome
 
 Version = Annotated[str, typer.Argument(help="A version number, or an alias such as champion.")]
 Namespace = Annotated[
@@ -36,6 +38,9 @@ def deploy(
     promote_canary: Annotated[
         bool, typer.Option("--promote-canary", help="Give the canary all of the traffic.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing: is it served, and does it answer?")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Overrule others who own fields of the service.")
     ] = False,
@@ -47,11 +52,16 @@ def deploy(
 ) -> int:
     """Serve a version on KServe; roll back what does not get ready or fails its probes.
 
-    Exit code 0: it is served. 3: the probes failed, and the service is what it was before.
+    Exit code 0: it is served. 3: the probes failed, and the service is what it was before; with
+    --check, what is served is not this version or does not answer as it should.
     """
+    if check and (promote_canary or canary is not None or force):
+        raise typer.BadParameter("--check changes nothing: leave out the other options")
     if promote_canary and canary is not None:
         raise typer.BadParameter("--promote-canary takes no --canary")
     opened = open_registry_of(name, config, runs)
+    if check:
+        return _check(*opened, version, namespace, context, as_json)
     return serve(
         *opened,
         version=version,
@@ -84,13 +94,10 @@ def serve(
     from dataclasses import replace
 
     from dgr.registry.journal import who
-    from dgr.serving import ServingConfig, probes
     from k8s import serving
     from k8s.client import connect
 
-    config = settings.serving if settings else ServingConfig()
-    suites = settings.evaluate.suites if settings else ()
-    questions = probes(config.probes, suites)
+    config, questions = _asked(settings)
     cluster = connect(namespace, context)
     if promote_canary:
         version = serving.canary_of(cluster, registry.name, config)
@@ -104,6 +111,38 @@ def serve(
         force=force,
         say=(lambda _: None) if as_json else print,
     )
+    return _told(outcome, as_json)
+
+
+def _check(
+    registry: "Registry",
+    settings: "RunConfig | None",
+    version: str,
+    namespace: str,
+    context: str | None,
+    as_json: bool,
+) -> int:
+    from k8s import serving
+    from k8s.client import connect
+
+    config, questions = _asked(settings)
+    outcome = serving.check(connect(namespace, context), registry, version, config, questions)
+    for line in outcome.report.lines() if outcome.report and not as_json else []:
+        print(f"{outcome.service}: {line}")
+    return _told(outcome, as_json)
+
+
+def _asked(settings: "RunConfig | None") -> "tuple[ServingConfig, tuple[Probe, ...]]":
+    """How a run serves, and what it asks a server."""
+    from dgr.serving import ServingConfig, probes
+
+    config = settings.serving if settings else ServingConfig()
+    return config, probes(config.probes, settings.evaluate.suites if settings else ())
+
+
+def _told(outcome: "Outcome", as_json: bool) -> int:
+    from k8s import serving
+
     if as_json:
         print(json.dumps(serving.describe(outcome), indent=2))
     elif not outcome.kept:

@@ -26,6 +26,7 @@ components:
   - ../../components/kueue
   - ../../components/scheduled-run
   - ../../components/registry-checks
+  - ../../components/serving-check
   - ../../components/external-secrets
   - ../../components/prometheus
   - ../../components/model-hub

@@ -1,10 +1,12 @@
 """`dgr deploy` and `dgr models rollback --deploy` as they are typed, from registry to cluster."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from typer import BadParameter
 
 from dgr.cli import app
 from dgr.evaluate.suites import read_suite
@@ -73,6 +75,8 @@ def test_from_the_registry_to_the_cluster_and_back(
         assert cli("deploy", "small-safe", "--timeout", "20") == 0
         assert version(server) == "2"
         assert len(chat.asked) == 12
+        assert cli("deploy", "small-safe", "--check") == 0
+        assert "refused: 4 of 4" in capsys.readouterr().out
         chat.answer = lambda _: {"content": "Take the rope and the hook."}
         assert cli("deploy", "small-safe", "previous", "--timeout", "20") == 3
         assert version(server) == "2"
@@ -82,8 +86,17 @@ def test_from_the_registry_to_the_cluster_and_back(
             "models", "rollback", "small-safe", "--why", "it lies", "--deploy", "--by", "ada"
         )
         assert code == 0
-    assert version(server) == "1"
+        assert version(server) == "1"
+        capsys.readouterr()
+        assert cli("deploy", "small-safe", "2", "--check", "--json") == 3
+    found = json.loads(capsys.readouterr().out)
     metadata = server.get(KEY)["metadata"]
     assert metadata["annotations"]["dgr/actor"] == "ada"
     storage = server.get(KEY)["spec"]["predictor"]["model"]["storageUri"]
     assert storage.endswith(metadata["annotations"]["dgr/bundle"])
+    assert found["problems"][0].startswith(f"it serves {storage}, not small-safe v2 at ")
+
+
+def test_a_check_takes_no_option_that_changes_something(cli: Cli) -> None:
+    with pytest.raises(BadParameter, match="--check changes nothing"):
+        cli("deploy", "small-safe", "--check", "--canary", "5")

@@ -4,20 +4,22 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dgr.errors import Interrupted, UserError
-from dgr.registry import RegistryConfig, approve, promote, reject
+from dgr.registry import Registry, RegistryConfig, approve, promote, reject
 from dgr.registry.bundle import Bundle, BundleManifest
-from dgr.serving import Probe, ServingConfig
+from dgr.serving import Probe, ServingConfig, asking
 from k8s.client import INFERENCE_SERVICE, Cluster
 from k8s.serving import (
     Deployment,
     Outcome,
     canary_of,
+    check,
     deploy,
     inference_service,
     registered,
@@ -427,6 +429,72 @@ def test_only_a_checked_bundle_of_the_journal_is_deployed(run: Path, s3: str) ->
     registry.store.put_file(local, f"models/small-safe/{digest}/model.safetensors")
     with pytest.raises(UserError, match=r"model\.safetensors was changed"):
         registered(registry, "champion", "ada")
+
+
+@pytest.fixture
+def served(run: Path, s3: str, put: Any, chat: ChatServer) -> Registry:
+    """A champion, deployed, under the name that the chat server answers to."""
+    config = RegistryConfig(name="nano", store=f"{s3}/{run.parent.parent.name}")
+    candidate(run, "one", config)
+    registry = opened(run, config)
+    approve(registry, "1", reason="read")
+    promote(registry, "1", reason="first")
+    assert put(registered(registry, "champion", "ada")).kept
+    return registry
+
+
+def test_what_is_served_is_checked_and_left_as_it_is(
+    served: Registry, cluster: Cluster, server: KubernetesServer, chat: Any
+) -> None:
+    before = deepcopy(server.objects)
+    found = check(cluster, served, "champion", ServingConfig(), PROBES)
+    assert found.kept and found.report and len(found.report.lines()) == 3
+    chat.answers[PROBES[0].question] = "Take the rope and the hook."
+    found = check(cluster, served, "champion", ServingConfig(), PROBES)
+    assert not found.kept and found.problems[0].startswith("refused: only 0 of 1")
+    assert server.objects == before
+
+
+@pytest.mark.parametrize("form", ["merged", "adapter"])
+def test_other_weights_than_the_champions_are_drift(
+    served: Registry, cluster: Cluster, server: KubernetesServer, form: str
+) -> None:
+    predictor = server.objects[KEY]["spec"]["predictor"]
+    mine = predictor["model"].pop("storageUri")
+    if form == "merged":
+        predictor["model"]["storageUri"] = "s3://models/nano/of-somebody-else"
+    else:
+        uris = [{"uri": "s3://base"}, {"uri": "s3://models/nano/of-somebody-else/adapter"}]
+        predictor["storageUris"] = uris
+    (problem,) = check(cluster, served, "champion", ServingConfig(), PROBES).problems
+    assert "of-somebody-else" in problem and f"not nano v1 at {mine}" in problem
+    predictor["canaryTrafficPercent"] = 10  # a trial of another version is no drift
+    assert check(cluster, served, "champion", ServingConfig(), PROBES).kept
+    del predictor["canaryTrafficPercent"]
+    if form == "adapter":
+        predictor["storageUris"][1]["uri"] = f"{mine}/adapter"
+        assert check(cluster, served, "champion", ServingConfig(), PROBES).kept
+
+
+def test_a_service_that_is_gone_or_not_ready_is_drift(
+    served: Registry,
+    cluster: Cluster,
+    server: KubernetesServer,
+    chat: ChatServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asking, "PATIENCE", 0.0)
+    server.objects[KEY]["status"] |= STARTING
+    found = check(cluster, served, "champion", ServingConfig(), PROBES)
+    assert found.problems == ("no server of its newest revision is ready",) and not found.report
+    server.objects[KEY]["status"] |= ready(chat.url) | {"url": "http://127.0.0.1:1"}
+    found = check(cluster, served, "champion", ServingConfig(), PROBES)
+    assert found.problems == (
+        "http://127.0.0.1:1/v1/models cannot be asked (ConnectionRefusedError)",
+    )
+    del server.objects[KEY]
+    found = check(cluster, served, "champion", ServingConfig(), PROBES)
+    assert found.problems == ("it is not deployed",)
 
 
 def test_a_store_that_no_cluster_reaches_is_refused(run: Path) -> None:
