@@ -51,7 +51,7 @@ def import_(
     from dgr.engines import model_digest, resolve_model
     from dgr.errors import UserError
     from dgr.evaluate import evaluate
-    from dgr.evaluate.step import request_key
+    from dgr.evaluate.sampling import request_key
     from dgr.evaluate.suites import read_suite
     from dgr.files import read_records
     from dgr.harness import Demand

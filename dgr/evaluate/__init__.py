@@ -6,6 +6,15 @@ the scorer (reasoning) or judge (safety) that reads them.
 
 from dgr.decoding import SuiteSampling
 from dgr.evaluate.config import EvaluateConfig, SuiteConfig
-from dgr.evaluate.step import evaluate, merge
+from dgr.evaluate.sampling import Subject
+from dgr.evaluate.step import evaluate, evaluate_together, merge
 
-__all__ = ["EvaluateConfig", "SuiteConfig", "SuiteSampling", "evaluate", "merge"]
+__all__ = [
+    "EvaluateConfig",
+    "Subject",
+    "SuiteConfig",
+    "SuiteSampling",
+    "evaluate",
+    "evaluate_together",
+    "merge",
+]

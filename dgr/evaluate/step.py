@@ -5,8 +5,8 @@ is loaded once and reads them (`dgr.evaluate.judging`).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +14,22 @@ import numpy as np
 
 from dgr.completions import CompletionRow
 from dgr.engines import EngineConfig, load_engine, resolve_model
-from dgr.engines.base import Engine, Request, Sampling
+from dgr.engines.base import Engine
 from dgr.engines.usage import Metered
 from dgr.errors import UserError
 from dgr.evaluate.agreement import agreement
 from dgr.evaluate.config import EvaluateConfig, SuiteConfig
 from dgr.evaluate.judging import Case, Opinion, Verdicts, ask, rule_verdicts, stance
-from dgr.evaluate.suites import local_file, read_suite
-from dgr.harness import run_tasks, task_inputs
-from dgr.journal import Journal
+from dgr.evaluate.sampling import Evaluation, Subject, Task, plan, sample
+from dgr.evaluate.suites import local_file
+from dgr.harness import task_inputs
 from dgr.judges.base import Stance
 from dgr.judges.marking import Mark, load_marker
 from dgr.merging import Union
 from dgr.metrics import KINDS, levels, metrics
-from dgr.progress import Progress
-from dgr.records import Component, EvalItem, EvalRecord, Finish, JudgeVerdict
-from dgr.seeds import derive
-from dgr.shards import Shard, share
+from dgr.records import Component, EvalRecord, Finish, JudgeVerdict
+from dgr.shards import Shard
 from dgr.steps import StepFolder
-
-
-@dataclass(frozen=True)
-class Task:
-    """One completion to sample, and what is needed to make a record of it."""
-
-    suite: SuiteConfig
-    item: EvalItem
-    sample: int
-    request: Request
 
 
 def evaluate(
@@ -62,62 +50,86 @@ def evaluate(
     nor a verdict. `recorded` answers in the place of the model. Raises `UserError` for a bad suite
     file, a judge that cannot be had, and a question that does not fit the context.
     """
+    load = (lambda: recorded) if recorded else (lambda: load_engine(engine, model))
+    _evaluate(config, [Subject(model, out)], engine, load, seed, shard)
+
+
+def evaluate_together(
+    config: EvaluateConfig,
+    subjects: Sequence[Subject],
+    *,
+    engine: EngineConfig,
+    model: Path,
+    seed: int,
+) -> None:
+    """The same for several subjects, all sampled by one engine that has loaded `model`.
+
+    It is asked for all of their completions at once, so that small suites fill its batch together.
+    """
+    _evaluate(config, subjects, engine, lambda: load_engine(engine, model), seed)
+
+
+def _evaluate(
+    config: EvaluateConfig,
+    subjects: Sequence[Subject],
+    engine: EngineConfig,
+    load: Callable[[], Engine],
+    seed: int,
+    shard: Shard | None = None,
+) -> None:
+    if shard and config.tasks:
+        raise UserError("tasks of inspect_ai cannot be split; evaluate without --shard")
     judges = {
         judge.name: resolve_model(judge.model, judge.revision) for judge in config.used_judges()
     }
     inputs = {
-        "model": model,
         **{f"suite/{suite.name}": local_file(suite) for suite in config.suites},
         **{f"judge/{name}": folder for name, folder in judges.items()},
         **task_inputs(config.tasks),
     }
-    if shard and config.tasks:
-        raise UserError("tasks of inspect_ai cannot be split; evaluate without --shard")
     tasks = list(plan(config, seed, shard))
-    with StepFolder(
-        out, "evaluate", config, inputs=inputs, seed=seed, engine=engine, shard=shard
-    ) as step:
-        if step.finished:
-            return
-        samples = step.journal("samples.jsonl", CompletionRow, key=lambda row: row.key)
-        missing = [task for task in tasks if task.request.key not in samples]
-        cost: dict[str, float] = {}
-        foreign: list[EvalRecord] = []
-        if missing or config.tasks:
-            # It is let go before the judges, who need its memory.
-            with Metered(recorded or load_engine(engine, model)) as metered:
-                sample(metered, missing, samples)
-                foreign = _foreign(config, step, metered, model, seed)
-                cost = metered.cost()
-        verdicts = _judge(config, judges, step, tasks, samples.rows)
-        records = [
-            to_record(task, samples.rows[key], verdicts.get(key, ()))
-            for task in tasks
-            for key in (task.request.key,)
-        ]
-        records += foreign
-        step.finish(summarise(records, seed), {"records.jsonl": records}, cost)
+    with ExitStack() as folders:
+        evaluations = []
+        for subject in subjects:
+            read = subject.inputs() | inputs
+            step = StepFolder(subject.out, "evaluate", config, read, seed, engine, shard)
+            if not folders.enter_context(step).finished:
+                evaluations.append(Evaluation(subject, step, tasks))
+        _sample(config, evaluations, load, seed)
+        for each in evaluations:
+            verdicts = _judge(config, judges, each)
+            rows = ((task, each.samples.rows[task.request.key]) for task in tasks)
+            records = [to_record(task, row, verdicts.get(row.key, ())) for task, row in rows]
+            records += each.foreign
+            each.step.finish(summarise(records, seed), {"records.jsonl": records}, each.cost)
 
 
-def _foreign(
-    config: EvaluateConfig, step: StepFolder, engine: Engine, model: Path, seed: int
-) -> list[EvalRecord]:
-    """The records of inspect_ai's tasks."""
-    if not config.tasks:
-        return []
-    asked = step.journal("tasks.jsonl", CompletionRow, key=lambda row: row.key)
-    return run_tasks(config.tasks, engine=engine, model=str(model), seed=seed, journal=asked)
+def _sample(
+    config: EvaluateConfig,
+    evaluations: Sequence[Evaluation],
+    load: Callable[[], Engine],
+    seed: int,
+) -> None:
+    """Sample what is missing. The model is let go before the judges, who need its memory."""
+    if not any(each.missing or config.tasks for each in evaluations):
+        return
+    with Metered(load()) as metered:
+        sample(metered, evaluations)
+        for each in evaluations:
+            each.run_tasks(config.tasks, metered, seed)
+        for each in evaluations:
+            each.cost = each.share_of(metered.cost())
 
 
 def _judge(
     config: EvaluateConfig,
     judges: Mapping[str, Path],
-    step: StepFolder,
-    tasks: Sequence[Task],
-    samples: Mapping[str, CompletionRow],
+    evaluation: Evaluation,
 ) -> Verdicts:
     """Every verdict on every completion of the safety suites, rules first."""
-    cases = [_case(task, samples[task.request.key]) for task in tasks if task.suite.judge_names]
+    step, samples = evaluation.step, evaluation.samples.rows
+    judged = (task for task in evaluation.tasks if task.suite.judge_names)
+    cases = [_case(task, samples[task.request.key]) for task in judged]
     found: Verdicts = {case.key: rule_verdicts(case) for case in cases}
     for judge in config.used_judges():
         journal = step.journal(f"verdicts-{judge.name}.jsonl", Opinion, key=lambda row: row.key)
@@ -148,45 +160,6 @@ def merge(parts: Sequence[Path], *, out: Path) -> None:
             records = list(union.rows(EvalRecord, lambda row: (row.suite, row.item)))
             summary = summarise(records, union.identity["seed"])
             step.finish(summary, {"records.jsonl": records}, union.cost())
-
-
-def plan(config: EvaluateConfig, seed: int, shard: Shard | None = None) -> Iterable[Task]:
-    """Every completion to sample, in the order of the records."""
-    questions = ((suite, item) for suite in config.suites for item in read_suite(suite))
-    for suite, item in share(questions, shard):
-        for index in range(suite.samples):
-            request = Request(
-                key=request_key(suite.name, index, item.id),
-                question=item.question,
-                trace="" if config.empty_trace else None,
-                seed=derive(seed, suite.name, item.id, index),
-            )
-            yield Task(suite, item, index, request)
-
-
-def request_key(suite: str, sample: int, item: str) -> str:
-    """Unique: neither a suite's name nor a number holds a slash, and the free text comes last."""
-    return f"{suite}/{sample}/{item}"
-
-
-def sample(engine: Engine, tasks: list[Task], journal: Journal[CompletionRow]) -> None:
-    """The first phase; each completion is on disk as soon as it is made."""
-    groups: dict[Sampling, dict[str, Task]] = {}
-    for task in tasks:
-        sampling = task.suite.sampling.sampling()
-        if not engine.fits(task.request, sampling.max_new_tokens):
-            raise UserError(
-                f"suite '{task.suite.name}', item {task.item.id}: the question and max_new_tokens "
-                f"{sampling.max_new_tokens} do not fit the model's context of "
-                f"{engine.context_length} tokens; lower max_new_tokens or drop the question"
-            )
-        groups.setdefault(sampling, {})[task.request.key] = task
-    with Progress("evaluate", len(tasks), "completions") as progress:
-        for sampling, group in groups.items():
-            requests = [task.request for task in group.values()]
-            for completion in engine.generate(requests, sampling):
-                journal.add(CompletionRow.of(completion))
-                progress.advance()
 
 
 def to_record(task: Task, row: CompletionRow, verdicts: Sequence[JudgeVerdict]) -> EvalRecord:

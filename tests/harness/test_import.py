@@ -11,7 +11,7 @@ from dgr.engines import TransformersConfig
 from dgr.engines.base import Sampling
 from dgr.errors import UserError
 from dgr.evaluate import EvaluateConfig, evaluate
-from dgr.evaluate.step import request_key
+from dgr.evaluate.sampling import request_key
 from dgr.evaluate.suites import read_suite
 from dgr.files import read_records
 from dgr.gate.step import check_comparable
