@@ -476,9 +476,10 @@ def _filter(key: str, value: str) -> str:
 
 
 def _place(parameters: dict[str, Any] | None) -> str | None:
-    """Where a run of ours publishes; None for a run of another pipeline."""
+    """Where a run or study of ours publishes; None for a run of another pipeline."""
+    told = parameters or {}
     try:
-        return str(json.loads((parameters or {})["finish_settings"])["run"])
+        return str(json.loads(told.get("finish_settings") or told["study_settings"])["run"])
     except (KeyError, TypeError, ValueError):
         return None
 

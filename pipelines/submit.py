@@ -1,4 +1,4 @@
-"""A run, or a schedule of runs, from a config to KFP.
+"""A run, a schedule of runs, or a study, from a config to KFP.
 
     run = submit(client, config, store)
 
@@ -11,27 +11,38 @@ import time
 from secrets import token_hex
 from typing import Any
 
-from dgr.checks import check_cluster, require
+from kfp.dsl.graph_component import GraphComponent
+
+from dgr.checks import check_cluster, named_files, require
 from dgr.config import RunConfig
 from dgr.errors import UserError
 from dgr.storage import open_store
+from dgr.study import StudyConfig, cells_of
+from pipelines.align import align
 from pipelines.arguments import arguments
 from pipelines.client import Client, Run, Schedule, Version
 from pipelines.place import begin
+from pipelines.study import study, study_arguments
 
 SCHEDULED = "[[ScheduledTime]]"
 """KFP puts the time that a scheduled run was meant for in the place of this."""
+FINDINGS = "results/summary.json"
+"""Below the place of a study."""
 
 
 def place_of(config: RunConfig, store: str | None) -> str:
     """Where a run on a cluster publishes what it makes."""
+    return f"{_root(config, store)}/{config.name}"
+
+
+def _root(config: RunConfig, store: str | None) -> str:
     root = store or config.cluster.store
     if not root or not root.startswith("s3://"):
         raise UserError(
             "a run on a cluster needs a store that its pods reach; "
             "set cluster.store or --store to s3://bucket/prefix"
         )
-    return f"{open_store(root).uri}/{config.name}"
+    return str(open_store(root).uri)
 
 
 def submit(
@@ -40,12 +51,7 @@ def submit(
     """Start a run; what KFP's cache holds for its steps is not made again, unless `fresh`."""
     place = place_of(config, store)
     require(check_cluster(config))
-    for run in client.runs(experiment=config.cluster.experiment):
-        if run.place == place and not run.is_final:
-            raise UserError(
-                f"run {run.name} works in {place} ({run.state.lower()}); wait for it, "
-                f"cancel it (dgr runs cancel {run.id}), or choose another name"
-            )
+    _check_free(client, config, place)
     version, told = _version(client, config), arguments(config, place, started=time.time())
     return client.start(
         version,
@@ -53,6 +59,31 @@ def submit(
         begin(place, told, fresh=fresh),
         **_options(config),
     )
+
+
+def submit_study(client: Client, config: StudyConfig, store: str | None = None) -> Run:
+    """Start a study at `<store>/<name>/<kind>`; cells that KFP's cache holds are not made again."""
+    place = f"{_root(config.run, store)}/{config.name}/{config.kind}"
+    runs = [cell.config(config.run) for cell in cells_of(config)]
+    # Many cells read the same files: look for each once.
+    apart = {tuple(sorted(named_files(run).items())): run for run in runs}
+    require(check for run in apart.values() for check in check_cluster(run))
+    _check_free(client, config.run, place)
+    return client.start(
+        _version(client, config.run, study),
+        f"{config.name}-{config.kind}-{token_hex(4)}",
+        study_arguments(config, place),
+        **_options(config.run),
+    )
+
+
+def _check_free(client: Client, config: RunConfig, place: str) -> None:
+    for run in client.runs(experiment=config.cluster.experiment):
+        if run.place == place and not run.is_final:
+            raise UserError(
+                f"run {run.name} works in {place} ({run.state.lower()}); wait for it, "
+                f"cancel it (dgr runs cancel {run.id}), or choose another name"
+            )
 
 
 def schedule(
@@ -76,11 +107,19 @@ def verdict(place: str) -> dict[str, Any]:
     return decision
 
 
-def _version(client: Client, config: RunConfig) -> Version:
+def findings(place: str) -> str | None:
+    """What a finished study found; None at the place of a run."""
+    store = open_store(place)
+    if not store.exists(FINDINGS):
+        return None
+    return str(json.loads(store.read_text(FINDINGS))["findings"])
+
+
+def _version(client: Client, config: RunConfig, definition: GraphComponent = align) -> Version:
     from pipelines.cluster import on_cluster
     from pipelines.compile import text_of, version_name
 
-    pipeline = on_cluster(config.cluster)
+    pipeline = on_cluster(config.cluster, definition)
     text = text_of(pipeline)
     return client.version(pipeline.name, text, version_name(pipeline.name, text))
 

@@ -134,15 +134,19 @@ def connect(cluster: "ClusterConfig", endpoint: str | None, namespace: str | Non
 
 
 def watch_run(client: "Client", run: "Run", as_json: bool) -> int:
-    """Tell each change on standard error, then the verdict; the exit code says it as well."""
+    """Tell each change on standard error, then the verdict, which the exit code says as well, or
+    what a study found."""
     from dgr.report.table import arms_table
-    from pipelines.submit import verdict
+    from pipelines.submit import findings, verdict
 
     print(f"{run.name}: {run.url}", file=sys.stderr, flush=True)
     run = _followed(client, run)
     if run.state != "SUCCEEDED" or run.place is None:
         print(f"dgr: run {run.name} ended as {run.state}{_why(run)}", file=sys.stderr)
         return 0 if run.state == "SUCCEEDED" else 1
+    if found := findings(run.place):
+        print(json.dumps({"findings": found}, indent=2) if as_json else found)
+        return 0
     decision = verdict(run.place)
     if as_json:
         print(json.dumps(decision, indent=2))

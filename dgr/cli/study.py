@@ -5,12 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dgr.cli.runs import Endpoint, Namespace, connect
+from dgr.cli.submit import Store
+
 if TYPE_CHECKING:
     from dgr.study import StudyConfig
 
 Name = Annotated[str, typer.Argument(help="tax, shift, samples, categories, ablation, or all.")]
 Config = Annotated[Path, typer.Argument(help="YAML of studies, such as configs/studies/nano.yaml.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+Submit = Annotated[
+    bool, typer.Option("--submit", help="Start it on a cluster; `dgr runs` follows it.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how much work it is, and stop.")]
 
 
@@ -18,8 +24,20 @@ def attach(app: typer.Typer) -> None:
     app.command()(study)
 
 
-def study(name: Name, config: Config, runs: Runs = Path("runs"), dry_run: DryRun = False) -> None:
-    """Run a study on this machine; stopped or killed, the same command goes on where it was."""
+def study(
+    name: Name,
+    config: Config,
+    runs: Runs = Path("runs"),
+    dry_run: DryRun = False,
+    submit: Submit = False,
+    store: Store = None,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+) -> None:
+    """Run a study on this machine; stopped or killed, the same command goes on where it was.
+
+    With --submit, on the cluster that the run's section `cluster` names.
+    """
     from dgr.settings import load_settings
     from dgr.study import load_study
     from dgr.study.config import StudiesFile
@@ -30,6 +48,9 @@ def study(name: Name, config: Config, runs: Runs = Path("runs"), dry_run: DryRun
     if dry_run:
         print(_table(list(zip(studies, places, strict=True))))
         return
+    if submit:
+        _submit(studies, store, endpoint, namespace)
+        return
     from dgr.checks import check_run, require
     from dgr.files import read_json
     from pipelines.study import run_study
@@ -39,6 +60,17 @@ def study(name: Name, config: Config, runs: Runs = Path("runs"), dry_run: DryRun
         run_study(each, place)
         print(read_json(place / "results" / "summary.json")["findings"])
         print(f"\nreport: {place / 'results' / 'report.html'}\n")
+
+
+def _submit(
+    studies: "list[StudyConfig]", store: str | None, endpoint: str | None, namespace: str | None
+) -> None:
+    from pipelines.submit import submit_study
+
+    client = connect(studies[0].run.cluster, endpoint, namespace)
+    for each in studies:
+        run = submit_study(client, each, store)
+        print(f"{run.id}  {run.name}\n{run.url}")
 
 
 def _table(studies: "list[tuple[StudyConfig, Path]]") -> str:

@@ -11,8 +11,13 @@ from dgr.storage import open_store
 from pipelines import client
 from tests.cli.conftest import ROOT, Command, Done
 from tests.kfp_server import KfpServer
+from tests.study.cells import study_file
 
 NANO = ROOT / "configs" / "nano.yaml"
+GRID = {
+    "arms": ["vanilla"],
+    "axes": {"set": ["r1-act"], "method": ["full"], "budget": ["full 1e-4"]},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -230,3 +235,43 @@ def test_the_endpoint_comes_from_the_config_as_well(
     config.write_text(NANO.read_text() + f"cluster: {{endpoint: {kfp.url}}}\n")
     assert command("runs", "list", "--config", config).out == "there are no runs"
     assert command("runs", "list", "--endpoint", kfp.url).out == "there are no runs"
+
+
+def study(folder: Path, **overrides: str) -> Path:
+    found = {
+        "own.refusal": True,
+        "registry.store": "s3://bucket/models",
+        "registry.tracking_uri": "http://mlflow:5000",
+        "cluster.store": "s3://bucket/runs",
+    }
+    return study_file(folder, "tax", [GRID], overrides=found | overrides)
+
+
+def test_a_study_is_submitted_and_watched_to_its_findings(
+    kfp: KfpServer, command: Command, tmp_path: Path
+) -> None:
+    done = command("study", "tax", study(tmp_path), "--submit")
+    [run] = kfp.runs.values()
+    assert (done.code, done.out.splitlines()[0]) == (0, f"{run['run_id']}  {run['display_name']}")
+    assert re.fullmatch(r"nano-studies-tax-[0-9a-f]{8}", run["display_name"])
+    parameters = run["runtime_config"]["parameters"]
+    assert [json.loads(cell)["arm"] for cell in parameters["cells"]] == ["base", "vanilla"]
+    place = "s3://bucket/runs/nano-studies/tax"
+    assert json.loads(parameters["study_settings"])["run"] == place
+    steps = json.loads(parameters["cell_settings"])["options"]["steps"]
+    assert steps == "s3://bucket/runs/nano-studies/shared"
+    one_sentence(command("study", "tax", study(tmp_path), "--submit"), "works in", place)
+    kfp.states = ["RUNNING", "SUCCEEDED"]
+    open_store(place).create_text("results/summary.json", json.dumps({"findings": "It holds."}))
+    done = command("runs", "watch", run["run_id"])
+    assert (done.code, done.out) == (0, "It holds.")
+
+
+def test_a_study_whose_cells_pods_could_not_run_is_told(
+    kfp: KfpServer, command: Command, tmp_path: Path
+) -> None:
+    path = study(tmp_path)
+    mine = ROOT / "docs" / "rows.jsonl"
+    path.write_text(path.read_text().replace("models/nano-lrm/data/nano-r1-act.jsonl", str(mine)))
+    one_sentence(command("study", "tax", path, "--submit"), "data.source", "on this machine alone")
+    assert not kfp.runs
