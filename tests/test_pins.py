@@ -6,6 +6,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,8 +16,9 @@ def test_every_pin_takes_the_oldest_python_of_the_project() -> None:
     asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     oldest = min(each.version for each in SpecifierSet(asked) if each.operator == ">=") + ".0"
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    names = [Requirement(line).name for line in lines if line and not line.startswith("#")]
-    installed = {each.name for each in metadata.distributions()}
+    pins = [Requirement(line).name for line in lines if line and not line.startswith("#")]
+    names = list(map(canonicalize_name, pins))
+    installed = {canonicalize_name(each.name) for each in metadata.distributions()}
     found = {
         name: metadata.metadata(name)["Requires-Python"] for name in names if name in installed
     }
