@@ -1,0 +1,90 @@
+"""Put finished studies into docs/results/ and README.md: `python -m docs.study_results STUDIES`.
+
+STUDIES is the folder that `make studies` fills (runs/nano-studies). What is written is read from
+it: tables, plots, findings, seeds, date.
+"""
+
+import csv
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import machine, table
+from dgr.files import read_json, write_text
+from dgr.study.config import NEEDED
+
+ROOT = Path(__file__).parents[1]
+FOLDER, README = ROOT / "docs" / "results", ROOT / "README.md"
+BEGIN, END = "<!-- studies:begin -->", "<!-- studies:end -->"
+ARMS = ("Arm", "Budget", "Reasoning accuracy, %", "Reasoning, change from the baseline, points",
+        "Harmful compliance, answer, %", "Over-refusal, harmless, %",
+        "Over-refusal, borderline, %")  # fmt: skip
+"""Columns of a tax study's tables that the README shows."""
+
+
+def main(studies: Path) -> None:
+    done = [name for name in NEEDED if (studies / name / "results" / "summary.json").is_file()]
+    for name in done:
+        _copy(studies / name / "results", FOLDER / name)
+    write_text(FOLDER / "README.md", "\n\n".join(_page(studies, done)) + "\n")
+    before, _, rest = README.read_text().partition(BEGIN)
+    block = "\n\n".join(_short(studies, done))
+    write_text(README, f"{before}{BEGIN}\n{block}\n{END}{rest.partition(END)[2]}")
+
+
+def _copy(results: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(results, folder, ignore=shutil.ignore_patterns("*.png", "*.html", "*.json"))
+
+
+def _page(studies: Path, names: Sequence[str]) -> Iterator[str]:
+    yield "# What the studies found"
+    yield (
+        "`make studies` (`dgr study all configs/studies/nano.yaml`), written here by `python -m "
+        f"docs.study_results runs/{studies.name}`. Machine of this page: {machine('torch')}. "
+        "[docs/studies.md](../studies.md) says how each claim is decided; intervals are of 95 %."
+    )
+    for name in names:
+        results = studies / name / "results"
+        summary = read_json(results / "summary.json")
+        yield f"## {name}"
+        yield _origin(results, summary)
+        yield str(summary["findings"])
+        yield f"Tables: [findings.md]({name}/findings.md); cells: [cells.csv]({name}/cells.csv)."
+        for plot in sorted((results / "plots").glob("*.svg")):
+            yield f"![{plot.stem}]({name}/plots/{plot.name})"
+
+
+def _origin(results: Path, summary: dict[str, Any]) -> str:
+    with (results / "cells.csv").open(newline="") as file:
+        seeds = sorted({int(row["seed"]) for row in csv.DictReader(file)})
+    ended = datetime.fromtimestamp(read_json(results / "timing.json")["started"], UTC).date()
+    return f"{summary['cells']} cells, seeds {', '.join(map(str, seeds))}, finished on {ended}."
+
+
+def _short(studies: Path, names: Sequence[str]) -> Iterator[str]:
+    summaries = {name: read_json(studies / name / "results" / "summary.json") for name in names}
+    yield table(["Claim", "On", "Verdict", "Measured"], [
+        [each["claim"], each["scope"], f"**{each['outcome']}**", each["reason"]]
+        for summary in summaries.values() for each in summary["verdicts"]
+    ])  # fmt: skip
+    if "tax" in summaries:
+        yield "Every arm at its best budget, chosen on the other seeds:"
+        yield table(["Set, method", *ARMS], list(_arms(summaries["tax"])))
+    if "shift" in summaries:
+        yield "![The safety tax against distribution shift](docs/results/shift/plots/shift-tax.svg)"
+
+
+def _arms(summary: dict[str, Any]) -> Iterator[list[str]]:
+    for found in summary["tables"]:
+        if found["name"].startswith("arms-"):
+            places = [found["header"].index(title) for title in ARMS]
+            scope = found["title"].partition(": ")[2]
+            yield from ([scope, *(row[place] for place in places)] for row in found["rows"])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
