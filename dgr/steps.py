@@ -242,9 +242,9 @@ class StepFolder:
         write_json(self.out / MANIFEST, {**self.identity, "files": files})
 
     def _is_result(self, path: Path) -> bool:
-        """Times differ from run to run and unfinished work is no result."""
+        """Times differ from run to run and unfinished work is no result; nor of steps within."""
         parts = path.relative_to(self.out).parts
-        return parts[0] != ".work" and parts not in ((TIMING,), (MANIFEST,))
+        return ".work" not in parts and path.name != TIMING and parts != (MANIFEST,)
 
 
 def package_versions() -> dict[str, str]:

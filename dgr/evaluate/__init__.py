@@ -7,7 +7,7 @@ the scorer (reasoning) or judge (safety) that reads them.
 from dgr.decoding import SuiteSampling
 from dgr.evaluate.config import EvaluateConfig, SuiteConfig
 from dgr.evaluate.sampling import Subject
-from dgr.evaluate.step import evaluate, evaluate_together, merge
+from dgr.evaluate.step import evaluate, evaluate_arms, evaluate_together, merge
 
 __all__ = [
     "EvaluateConfig",
@@ -15,6 +15,7 @@ __all__ = [
     "SuiteConfig",
     "SuiteSampling",
     "evaluate",
+    "evaluate_arms",
     "evaluate_together",
     "merge",
 ]

@@ -69,6 +69,34 @@ def evaluate_together(
     _evaluate(config, subjects, engine, lambda: load_engine(engine, model), seed)
 
 
+def evaluate_arms(
+    config: EvaluateConfig,
+    *,
+    engine: EngineConfig,
+    model: Path,
+    tuned: Mapping[str, Path],
+    out: Path,
+    seed: int,
+) -> None:
+    """Evaluate the target and every arm's LoRA adapter together: `out/base` and `out/<arm>`.
+
+    `tuned` maps an arm to the folder that `sft` wrote. Raises `UserError` for one without adapter.
+    """
+    inputs = {"model": model, **{f"sft/{arm}": folder for arm, folder in tuned.items()}}
+    subjects = [Subject(model, out / "base")]
+    for arm, folder in tuned.items():
+        if not (folder / "adapter").is_dir():
+            raise UserError(
+                f"{folder} has no adapter to put on the target; set sft.method: lora, or evaluate "
+                "each arm by an engine of its own"
+            )
+        subjects.append(Subject(folder / "model", out / arm, folder / "adapter"))
+    with StepFolder(out, "evaluations", config, inputs, seed, engine) as step:
+        if not step.finished:
+            evaluate_together(config, subjects, engine=engine, model=model, seed=seed)
+            step.finish({"arms": ["base", *tuned]}, {})
+
+
 def _evaluate(
     config: EvaluateConfig,
     subjects: Sequence[Subject],

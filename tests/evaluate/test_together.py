@@ -1,6 +1,7 @@
 """Several models evaluated by one engine."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from dgr.engines import TransformersConfig
 from dgr.engines.base import Request
 from dgr.errors import UserError
-from dgr.evaluate import EvaluateConfig, Subject, evaluate, evaluate_together
+from dgr.evaluate import EvaluateConfig, Subject, evaluate, evaluate_arms, evaluate_together
 from dgr.evaluate import step as evaluate_step
 from dgr.files import read_json, read_records
 from dgr.records import EvalRecord, Finish
@@ -113,6 +114,44 @@ def test_a_stopped_one_goes_on_and_repeats_nothing(
     engine = together(monkeypatch, setting, subjects, by_adapter)
     assert {request.adapter for request, _ in engine.asked} == {subjects[1].adapter}
     assert [(subject.out / "manifest.json").read_bytes() for subject in subjects] == before
+
+
+def arms(monkeypatch: pytest.MonkeyPatch, setting: Setting, folder: Path, seed: int = 5) -> Path:
+    monkeypatch.setattr(evaluate_step, "load_engine", lambda *_: Scripted(by_adapter))
+    evaluate_arms(
+        EvaluateConfig.model_validate(setting[0]),
+        engine=TransformersConfig(),
+        model=setting[1],
+        tuned={arm: folder / arm for arm in ("one", "two")},
+        out=folder / "out",
+        seed=seed,
+    )
+    return folder / "out"
+
+
+def test_arms_lie_in_one_step_that_names_each_file(
+    monkeypatch: pytest.MonkeyPatch, setting: Setting, subjects: list[Subject], tmp_path: Path
+) -> None:
+    out = arms(monkeypatch, setting, tmp_path)
+    manifest = verify(out)
+    assert {name.partition("/")[0] for name in manifest["files"]} == {
+        "base", "one", "two", "summary.json",
+    }  # fmt: skip
+    assert not any(name.endswith("timing.json") for name in manifest["files"])
+    for subject in subjects:
+        verify(subject.out)
+    monkeypatch.setattr(evaluate_step, "evaluate_together", None)  # all is finished: not called
+    assert arms(monkeypatch, setting, tmp_path) == out
+
+
+def test_an_arm_without_an_adapter_is_told(
+    monkeypatch: pytest.MonkeyPatch, setting: Setting, subjects: list[Subject], tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "two" / "adapter")
+    with pytest.raises(
+        UserError, match=r"two has no adapter to put on the target; set sft\.method"
+    ):
+        arms(monkeypatch, setting, tmp_path)
 
 
 def test_an_adapter_on_the_engines_model_answers_as_the_engine_with_it(
