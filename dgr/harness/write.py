@@ -20,7 +20,7 @@ from dgr.metrics import METRICS, metrics
 from dgr.records import EvalRecord, Finish
 from dgr.stats import UNKNOWN, Estimate
 from dgr.steps import TIMING, manifest_digest, verify
-from dgr.storage import fetch_file, open_store
+from dgr.storage import open_store
 
 
 def write_logs(evaluation: Path, out: str, *, arm: str, run: str = "") -> list[str]:
@@ -89,7 +89,6 @@ class _Log:
         judges = "+".join(suite.get("judges") or ())
         readers = (suite.get("scorer"), suite.get("judge"), judges, suite.get("score"))
         self.reader = next((str(reader) for reader in readers if reader), "task")
-        self.gold = _gold(suite)
 
     def build(self) -> Any:
         from inspect_ai.log import (
@@ -164,7 +163,7 @@ class _Log:
             id=row.item,
             epoch=row.sample + 1,
             input=row.question,
-            target=self.gold.get(row.item, ""),
+            target=row.gold or "",
             messages=[ChatMessageUser(content=row.question, source="input"), reply],
             output=ModelOutput(
                 model=self.model,
@@ -211,17 +210,6 @@ class _Log:
             for name, figure in ((name, figures.get(name, UNKNOWN)) for name in METRICS)
             if figure.known
         ]
-
-
-def _gold(suite: Mapping[str, Any]) -> dict[str, str]:
-    """Gold answers by item, where the suite's file is still there."""
-    from dgr.records import EvalItem
-
-    try:
-        items = list(read_records(fetch_file(suite.get("path") or ""), EvalItem))
-    except (UserError, OSError):
-        return {}
-    return {item.id: item.answer for item in items if item.answer is not None}
 
 
 def _values_of(figure: Estimate) -> dict[str, float]:
