@@ -6,7 +6,8 @@ text, and trace and answer keep scores of their own.
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,20 @@ def write_logs(evaluation: Path, out: str, *, arm: str, run: str = "") -> list[s
 def _save(log: Any, path: Path) -> None:
     from inspect_ai.log import write_eval_log
 
-    write_eval_log(log, str(path))
+    with _packed_by_this_thread():
+        write_eval_log(log, str(path))
+
+
+@contextmanager
+def _packed_by_this_thread() -> Iterator[None]:
+    """inspect_ai starts twelve threads to compress each sample: half of all that a log costs."""
+    from inspect_ai._util import zipfile
+
+    threads, zipfile._ZSTD_THREADS = zipfile._ZSTD_THREADS, 0
+    try:
+        yield
+    finally:
+        zipfile._ZSTD_THREADS = threads
 
 
 def _times(evaluation: Path) -> tuple[str, str]:
