@@ -188,17 +188,23 @@ def _check_files(config: RunConfig) -> Iterator[Check]:
     data = config.data
     if is_published(data.source):
         file = data.file or "its only file"
-        yield _check_published("data.source", Published(data.source, file, data.revision))
+        pin = "" if data.revision else (
+            "; no commit is pinned: set `revision` for runs that must repeat"
+        )  # fmt: skip
+        yield _check_published("data.source", Published(data.source, file, data.revision), pin)
     for i, suite in enumerate(config.evaluate.suites):
         if source := published(suite):
-            yield _check_published(f"evaluate.suites[{i}] ({suite.name})", source)
+            pin = "" if suite.sha256 else (
+                "; no digest is pinned: set `sha256` to what `sha256sum` says of your copy"
+            )  # fmt: skip
+            yield _check_published(f"evaluate.suites[{i}] ({suite.name})", source, pin)
 
 
-def _check_published(field: str, source: Published) -> Check:
-    """A mirror is looked into; what is on the Hub or GitHub is only known when it is fetched."""
-    pin = (
-        "" if source.revision else "; no commit is pinned: set `revision` for runs that must repeat"
-    )
+def _check_published(field: str, source: Published, pin: str) -> Check:
+    """A mirror is looked into; what is on the Hub or GitHub is only known when it is fetched.
+
+    `pin` is what to say where the file is less than pinned.
+    """
     if not source.mirrored:
         host = "GitHub" if source.source.startswith(GITHUB) else "the Hub"
         return Check(field, True, f"{field}: {source.address} is fetched from {host}{pin}")

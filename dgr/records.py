@@ -151,6 +151,8 @@ class EvalRecord(Record):
     level: int | None
     sample: int
     question: str
+    gold: str | None = None
+    """The gold answer of a reasoning question, so that whoever reads the record needs no suite."""
     trace: str
     answer: str
     finish: Finish

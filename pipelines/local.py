@@ -27,7 +27,7 @@ HIDDEN = ".kfp"
 """Folder of a run that holds what kfp.local keeps: outputs, cache, logs, its scratch space."""
 LOGS, TEMPORARY, ERROR = "logs", "temporary", "error.txt"
 PUBLISHED = ("ingest", "own", "refine", "shift", "arms", "sft", "evaluate", "drift", "gate",
-             "record", "register", "decision.json", "run.json", "report.html",
+             "record", "register", "decision.json", "run.json", "report.html", "logs",
              "prepare", "prepared", "cells", "results")  # fmt: skip
 
 

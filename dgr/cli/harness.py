@@ -1,7 +1,8 @@
 """The field's harnesses: `dgr logs` writes for inspect_ai, `dgr import` reads what others made."""
 
-from pathlib import Path
-from typing import Annotated
+import os
+import sys
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -14,23 +15,38 @@ def attach(app: typer.Typer) -> None:
 
 
 def logs(
-    run: Annotated[Path, typer.Argument(help="The run's folder, for example runs/nano.")],
+    run: Annotated[
+        str, typer.Argument(help="The run's place: runs/nano, or s3://bucket/runs/nano.")
+    ],
     out: Annotated[
         str | None, typer.Option(help="Folder or s3://bucket/prefix; RUN/logs if not given.")
     ] = None,
+    view: Annotated[bool, typer.Option("--view", help="Then open them in `inspect view`.")] = False,
 ) -> None:
     """Write a run's evaluations as logs for `inspect view`, one an arm and suite."""
     from dgr.errors import UserError
     from dgr.harness import write_logs
+    from dgr.runtime import local_run
     from dgr.steps import MANIFEST
 
-    arms = sorted(path.parent for path in (run / "evaluate").glob(f"*/{MANIFEST}"))
-    if not arms:
-        raise UserError(f"{run} holds no finished evaluation; name a run such as runs/nano")
-    target = out or str(run / "logs")
-    for arm in arms:
-        for place in write_logs(arm, target, arm=arm.name, run=run.name):
-            print(place)
+    target = out or f"{run.rstrip('/')}/logs"
+    with local_run(run) as folder:
+        arms = sorted(path.parent for path in (folder / "evaluate").glob(f"*/{MANIFEST}"))
+        if not arms:
+            raise UserError(f"{run} holds no finished evaluation; name a run such as runs/nano")
+        for arm in arms:
+            for place in write_logs(arm, target, arm=arm.name, run=folder.name):
+                print(place)
+    if view:
+        _view(target)
+    print(f"open them: inspect view --log-dir {target}")
+
+
+def _view(logs: str) -> NoReturn:
+    """The viewer takes this process's place, and ends with Ctrl-C."""
+    sys.stdout.flush()
+    program = [sys.executable, "-m", "inspect_ai", "view", "start", "--log-dir", logs]
+    os.execv(sys.executable, program)
 
 
 def import_(

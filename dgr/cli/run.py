@@ -54,4 +54,5 @@ def run(
         print(arms_table(decision))
         print(f"\n{settings.candidate}: {decision['verdict']}")
         print(f"report: {folder / 'report.html'}")
+        print(f"logs: dgr logs {folder} --view")
     return 0 if decision["verdict"] == "passed" else 3

@@ -153,6 +153,7 @@ def watch_run(client: "Client", run: "Run", as_json: bool) -> int:
     else:
         print(f"{arms_table(decision)}\n\n{decision['candidate']}: {decision['verdict']}")
         print(f"report: {run.place}/report.html")
+        print(f"logs: dgr logs {run.place} --view")
     return 0 if decision["verdict"] == "passed" else 3
 
 

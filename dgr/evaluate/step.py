@@ -202,6 +202,7 @@ def to_record(task: Task, row: CompletionRow, verdicts: Sequence[JudgeVerdict]) 
         level=task.item.level,
         sample=task.sample,
         question=task.item.question,
+        gold=task.item.answer,
         trace=row.trace,
         answer=row.answer,
         finish=row.finish,

@@ -107,6 +107,7 @@ def to_records(task: TaskConfig, log: ForeignLog) -> list[EvalRecord]:
             level=None,
             sample=sample.sample,
             question=sample.question,
+            gold=sample.gold or None,
             trace=sample.parsed.trace,
             answer=sample.parsed.answer,
             finish=sample.finish,

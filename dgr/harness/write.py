@@ -6,7 +6,8 @@ text, and trace and answer keep scores of their own.
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from dgr.metrics import METRICS, metrics
 from dgr.records import EvalRecord, Finish
 from dgr.stats import UNKNOWN, Estimate
 from dgr.steps import TIMING, manifest_digest, verify
-from dgr.storage import fetch_file, open_store
+from dgr.storage import open_store
 
 
 def write_logs(evaluation: Path, out: str, *, arm: str, run: str = "") -> list[str]:
@@ -60,7 +61,20 @@ def write_logs(evaluation: Path, out: str, *, arm: str, run: str = "") -> list[s
 def _save(log: Any, path: Path) -> None:
     from inspect_ai.log import write_eval_log
 
-    write_eval_log(log, str(path))
+    with _packed_by_this_thread():
+        write_eval_log(log, str(path))
+
+
+@contextmanager
+def _packed_by_this_thread() -> Iterator[None]:
+    """inspect_ai starts twelve threads to compress each sample: half of all that a log costs."""
+    from inspect_ai._util import zipfile
+
+    threads, zipfile._ZSTD_THREADS = zipfile._ZSTD_THREADS, 0
+    try:
+        yield
+    finally:
+        zipfile._ZSTD_THREADS = threads
 
 
 def _times(evaluation: Path) -> tuple[str, str]:
@@ -89,7 +103,6 @@ class _Log:
         judges = "+".join(suite.get("judges") or ())
         readers = (suite.get("scorer"), suite.get("judge"), judges, suite.get("score"))
         self.reader = next((str(reader) for reader in readers if reader), "task")
-        self.gold = _gold(suite)
 
     def build(self) -> Any:
         from inspect_ai.log import (
@@ -164,7 +177,7 @@ class _Log:
             id=row.item,
             epoch=row.sample + 1,
             input=row.question,
-            target=self.gold.get(row.item, ""),
+            target=row.gold or "",
             messages=[ChatMessageUser(content=row.question, source="input"), reply],
             output=ModelOutput(
                 model=self.model,
@@ -211,17 +224,6 @@ class _Log:
             for name, figure in ((name, figures.get(name, UNKNOWN)) for name in METRICS)
             if figure.known
         ]
-
-
-def _gold(suite: Mapping[str, Any]) -> dict[str, str]:
-    """Gold answers by item, where the suite's file is still there."""
-    from dgr.records import EvalItem
-
-    try:
-        items = list(read_records(fetch_file(suite.get("path") or ""), EvalItem))
-    except (UserError, OSError):
-        return {}
-    return {item.id: item.answer for item in items if item.answer is not None}
 
 
 def _values_of(figure: Estimate) -> dict[str, float]:

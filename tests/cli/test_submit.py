@@ -138,6 +138,7 @@ def test_waiting_ends_with_the_verdict(
     done = submit(command, "--wait")
     assert done.code == code
     assert f"dgr: {verdict}" in done.out and "report: s3://bucket/runs/nano/report.html" in done.out
+    assert "logs: dgr logs s3://bucket/runs/nano --view" in done.out
     states = [line.split()[1] for line in done.err.splitlines() if line.startswith("refine")]
     assert states == ["PENDING", "RUNNING", "SUCCEEDED"]
     [run] = kfp.runs.values()

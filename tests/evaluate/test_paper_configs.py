@@ -45,6 +45,8 @@ def test_they_pass_doctor_which_says_what_is_not_here(name: str, tmp_path: Path)
     told = " | ".join(check.sentence for check in checks)
     assert "it is fetched as a Hub id" in told
     assert "no commit is pinned: set `revision`" in told  # the training set's, which has no pin
+    assert "gpqa_diamond.csv is fetched from the Hub; no digest is pinned: set `sha256`" in told
+    assert told.count("no digest is pinned") == 4  # as docs/suites.md says
     assert "math-500): hub:HuggingFaceH4/MATH-500@6e4ed1a2a79a, test.jsonl is fetched from" in told
 
 

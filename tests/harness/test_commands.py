@@ -1,9 +1,20 @@
+import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
 from dgr.engines import TransformersConfig, load_engine
+from dgr.harness import read_log
+from dgr.storage import open_store
 from tests.cli.conftest import ROOT, Command, command
+from tests.s3 import free_port
 
 pytest.importorskip("inspect_ai", reason="needs dgr[inspect]")
 
@@ -13,6 +24,7 @@ __all__ = ["command"]
 def test_logs_of_a_run(command: Command, evaluation: Path, tmp_path: Path) -> None:
     done = command("logs", evaluation.parents[1], "--out", tmp_path)
     assert done.code == 0
+    assert done.out.splitlines()[-1] == f"open them: inspect view --log-dir {tmp_path}"
     assert sorted(path.name for path in (tmp_path / "base").iterdir()) == [
         "harm.eval",
         "plain.eval",
@@ -20,6 +32,51 @@ def test_logs_of_a_run(command: Command, evaluation: Path, tmp_path: Path) -> No
     ]
     nothing = command("logs", tmp_path)
     assert nothing.code == 2 and "holds no finished evaluation" in nothing.err
+
+
+def test_logs_of_a_run_in_a_store_lie_beside_it(
+    command: Command, evaluation: Path, s3: str
+) -> None:
+    from inspect_ai.log import list_eval_logs
+
+    open_store(f"{s3}/runs/try").put_folder(evaluation, "evaluate/base")
+    assert command("logs", f"{s3}/runs/try/").code == 0
+    assert len(read_log(f"{s3}/runs/try/logs/base/sums.eval").samples) == 10
+    assert len(list_eval_logs(f"{s3}/runs/try/logs")) == 3  # as the viewer finds them
+
+
+def test_one_command_opens_the_logs_of_a_run(evaluation: Path, tmp_path: Path) -> None:
+    port = free_port()
+    program = [sys.executable, "-c", "from dgr.cli import main; main()", "logs", "--view"]
+    # inspect's own name for its flag --port
+    process = subprocess.Popen(
+        [*program, str(evaluation.parents[1]), "--out", str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"INSPECT_VIEW_START_PORT": str(port)},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        listed = _answer(process, f"http://127.0.0.1:{port}/api/logs")
+    finally:
+        process.terminate()
+        process.wait()
+    assert {Path(file["name"]).name for file in listed["files"]} == {
+        "harm.eval",
+        "plain.eval",
+        "sums.eval",
+    }
+
+
+def _answer(process: "subprocess.Popen[bytes]", url: str) -> Any:
+    """What the viewer says once it is there."""
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            with urlopen(url) as answer:
+                return json.load(answer)
+        except URLError:
+            time.sleep(0.1)
+    raise AssertionError("the viewer did not start")
 
 
 @pytest.mark.parametrize(

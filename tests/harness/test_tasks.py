@@ -49,7 +49,7 @@ def test_the_config_decides_decoding_and_stop_strings_end_answers_alone() -> Non
     # The task says 16 tokens, in its config and in its solver, and stops at "A:".
     assert len(records) == 12 and all(row.correct for row in records)
     assert all(row.trace.startswith("A: adding") for row in records)
-    assert records[0].answer == "It leaves 1"
+    assert (records[0].answer, records[0].gold) == ("It leaves 1", "1")
     assert {row.finish for row in records} == {Finish.STOP}
     assert [(row.item, row.sample) for row in records[:3]] == [
         ("digit-0", 0),

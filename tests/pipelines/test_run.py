@@ -130,8 +130,10 @@ def test_a_run_again_is_cached_and_the_same(
     runs: Path, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = contents(runs / "small")
+    (runs / "small" / "logs").mkdir()  # as dgr logs makes it of the results that go
     align(small, runs)
     assert contents(runs / "small") == before
+    assert not (runs / "small" / "logs").exists()
     started = [line.split()[0] for line in capsys.readouterr().err.splitlines() if "start" in line]
     assert started == ["champion", "record", "register", "finish"]
     assert len(list_models(f"sqlite:///{runs / DEFAULT_FILE}")) == 1
