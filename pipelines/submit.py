@@ -77,10 +77,10 @@ def verdict(place: str) -> dict[str, Any]:
 
 
 def _version(client: Client, config: RunConfig) -> Version:
-    from pipelines.cluster import on_cluster
+    from pipelines.cluster import align_on
     from pipelines.compile import text_of, version_name
 
-    pipeline = on_cluster(config.cluster)
+    pipeline = align_on(config.cluster, config.shards)
     text = text_of(pipeline)
     return client.version(pipeline.name, text, version_name(pipeline.name, text))
 
