@@ -20,6 +20,7 @@ from dgr.registry.config import RegistryConfig
 from dgr.serving.config import ServingConfig
 from dgr.settings import Settings, load_settings, parse_settings
 from dgr.sft.config import SftConfig
+from dgr.shards import ShardsConfig
 from dgr.shift.config import ShiftConfig
 
 BASELINE = "base"
@@ -47,6 +48,7 @@ class RunConfig(Settings):
     shift: ShiftConfig = ShiftConfig()
     sft: SftConfig = SftConfig()
     evaluate: EvaluateConfig
+    shards: ShardsConfig = ShardsConfig()
     gate: Policy = GatePolicy()
     """The policy of the gate, or the path of a YAML file with it."""
     registry: RegistryConfig = RegistryConfig()
@@ -68,6 +70,15 @@ class RunConfig(Settings):
         problem = nodes and nodes.undealt(self.sft.batch_size, self.sft.micro_batch_size)
         if problem:
             raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _foreign_tasks_are_whole(self) -> "RunConfig":
+        if self.shards.evaluate > 1 and self.evaluate.tasks:
+            raise ValueError(
+                "shards.evaluate: the tasks of inspect_ai in evaluate.tasks cannot be split; "
+                "set it to 1, or take them out"
+            )
         return self
 
     def named_models(self) -> dict[str, tuple[str, str | None]]:

@@ -15,10 +15,18 @@ from pydantic import BaseModel
 from dgr.errors import UserError
 from dgr.files import read_json, read_records
 from dgr.shards import Shard
-from dgr.steps import SHARD, TIMING, code_digest, verify
+from dgr.steps import SHARD, SHARDS, TIMING, code_digest, verify
 
-SUMMED = ("engine_seconds", "device_seconds", "prompt_tokens", "generated_tokens", "scored_tokens")
+SUMMED = (
+    "seconds",
+    "engine_seconds",
+    "device_seconds",
+    "prompt_tokens",
+    "generated_tokens",
+    "scored_tokens",
+)
 GREATEST = ("peak_rss_mib", "peak_device_mib")
+LEAST = ("started",)
 
 RowT = TypeVar("RowT", bound=BaseModel)
 
@@ -74,10 +82,10 @@ class Union:
                 return
 
     def cost(self) -> dict[str, float]:
-        """What the parts took together."""
+        """What the parts took together, and how many they were."""
         timings = [read_json(part / TIMING) for part in self.parts if (part / TIMING).is_file()]
-        total: dict[str, float] = {}
-        for names, add in ((SUMMED, sum), (GREATEST, max)):
+        total: dict[str, float] = {SHARDS: len(self.parts)}
+        for names, add in ((SUMMED, sum), (GREATEST, max), (LEAST, min)):
             for name in names:
                 values = [timing[name] for timing in timings if name in timing]
                 if values:

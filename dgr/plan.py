@@ -15,7 +15,7 @@ from dgr.engines import resolve_model
 from dgr.evaluate.suites import digest, size
 from dgr.files import read_json
 from dgr.gate.power import Planned, undecided
-from dgr.steps import MANIFEST, TIMING, code_digest, input_digest, manifest_digest
+from dgr.steps import MANIFEST, SHARDS, TIMING, code_digest, input_digest, manifest_digest
 from dgr.storage import fetch_file
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class PlannedStep:
     """Most tokens that those completions can take."""
     seconds: float | None
     """How long it took the last time it ran in this folder; None if it never did."""
+    shards: int = 1
+    """In how many parts it is done."""
     expected: "Completions | None" = None
     """What sampling takes, judging from a probe; None without one, and where nothing is sampled."""
 
@@ -50,19 +52,22 @@ def plan(
     steps = []
     for name, section in _sections(config):
         folder = run / name
-        cached = _is_current(folder, section, config, known)
-        if cached:
+        timing = read_json(folder / TIMING) if (folder / TIMING).is_file() else {}
+        shards = _shards(name, config)
+        current = _is_current(folder, section, config, known)
+        if current:
             known |= _digests(folder)
+        # Done in another number of parts, it has the same bytes but is not in the cache.
+        cached = current and timing.get(SHARDS, 1) == shards
         groups = {} if cached else _sampled(name, config, rows)
-        timing = folder / TIMING
-        seconds = read_json(timing)["seconds"] if timing.is_file() else None
         steps.append(
             PlannedStep(
                 name=name,
                 cached=cached,
                 completions=sum(count for count, _ in groups.values()),
                 token_limit=sum(count * limit for count, limit in groups.values()),
-                seconds=seconds,
+                seconds=timing.get("seconds"),
+                shards=shards,
                 expected=_expected(groups, (needs or {}).get(name.partition("/")[0])),
             )
         )
@@ -70,11 +75,18 @@ def plan(
 
 
 def warnings(config: RunConfig) -> list[str]:
-    """What the gate's policy asks of the suites that they have too few questions for."""
-    return undecided(
-        config.gate,
-        {suite.name: Planned(suite.kind, size(suite)) for suite in config.evaluate.suites},
-    )
+    """What the gate's policy asks of suites with too few questions, and shards without any row."""
+    planned = {suite.name: Planned(suite.kind, size(suite)) for suite in config.evaluate.suites}
+    return [*undecided(config.gate, planned), *_empty(config)]
+
+
+def _empty(config: RunConfig) -> Iterator[str]:
+    """Steps in more shards than they have rows: each one loads its model."""
+    questions = sum(size(suite) for suite in config.evaluate.suites)
+    for name, rows in (("refine", _rows(config)), ("evaluate", questions)):
+        shards = _shards(name, config)
+        if 0 < rows < shards:
+            yield f"shards.{name}: {shards} shards of {rows} rows leave {shards - rows} without any"
 
 
 def _sections(config: RunConfig) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -93,6 +105,11 @@ def _sections(config: RunConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "drift", whole["shift"]
     yield "gate", whole["gate"]
     yield "record", whole["registry"]
+
+
+def _shards(name: str, config: RunConfig) -> int:
+    numbers = {"refine": config.shards.refine, "evaluate": config.shards.evaluate}
+    return numbers.get(name.partition("/")[0], 1)
 
 
 def _is_current(folder: Path, section: dict[str, Any], config: RunConfig, known: set[str]) -> bool:

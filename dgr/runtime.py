@@ -25,7 +25,8 @@ from dgr.engines.config import EngineConfig
 from dgr.errors import Interrupted, UserError
 from dgr.files import write_json, write_text
 from dgr.settings import Settings, parse_settings
-from dgr.steps import MANIFEST, manifest_digest
+from dgr.shards import Shard
+from dgr.steps import MANIFEST, SHARD, manifest_digest
 from dgr.storage import open_store
 
 ERROR_ENV = "DGR_ERROR_FILE"
@@ -120,10 +121,12 @@ class Component(Reader):
     """The frame of a component: settings in, a published step folder out.
 
     `name` is the step's folder below the run's place; `sft/dgr` is the step `sft` of arm `dgr`.
+    A `shard` (`2/4`) is not published: it is no step of the run, until it is merged.
     """
 
-    def __init__(self, settings: str, out: Artifact, name: str) -> None:
+    def __init__(self, settings: str, out: Artifact, name: str, shard: str = "") -> None:
         super().__init__(settings, name)
+        self.shard = Shard.parse(shard)
         self.out = Path(out.path)
         self.seed = self.settings.seed
         self.wanted = self.settings.wanted
@@ -143,7 +146,10 @@ class Component(Reader):
         self._artifact.metadata.update(digest=manifest_digest(self.out), step=step)
         if arm:
             self._artifact.metadata["arm"] = arm
-        publish(self.out, self.settings.run, self.name)
+        if self.shard:
+            self._artifact.metadata[SHARD] = str(self.shard)
+        else:
+            publish(self.out, self.settings.run, self.name)
 
     @property
     def engine(self) -> EngineConfig:

@@ -4,7 +4,8 @@
     ...
     dgr merge part-1 part-2 part-3 part-4 --out refined
 
-Rows in turn, not in blocks, so that no shard gets the long ones of a sorted set.
+Rows in turn, not in blocks, so that no shard gets the long ones of a sorted set. A run does the
+same where its config's section `shards` says so.
 """
 
 import re
@@ -13,11 +14,24 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+from pydantic import Field
+
 from dgr.errors import UserError
+from dgr.settings import Settings
 
 ItemT = TypeVar("ItemT")
 
 MOST = 10_000
+
+
+class ShardsConfig(Settings):
+    """In how many parts a run does a step. The merged step has the bytes of the whole one, so the
+    numbers are no part of any step's own config."""
+
+    refine: int = Field(default=1, ge=1, le=1_000)
+    """Parts of the refinement."""
+    evaluate: int = Field(default=1, ge=1, le=1_000)
+    """Parts of each evaluation: of the base, of the champion, and of every arm."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,11 @@ class Shard:
         if not 1 <= index <= count <= MOST:
             raise UserError(f"shard {text!r}: write it as i/n with i from 1 to n, for example 2/4")
         return cls(index, count) if count > 1 else None
+
+    @classmethod
+    def all(cls, count: int) -> "list[Shard]":
+        """Every part of so many."""
+        return [cls(index, count) for index in range(1, count + 1)]
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"

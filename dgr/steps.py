@@ -49,6 +49,8 @@ SUMMARY = "summary.json"
 TIMING = "timing.json"
 SHARD = "shard"
 """Key of the manifest of a step that did a part of the rows: `2/4`."""
+SHARDS = "shards"
+"""Key of the timing of a step that was done in parts: how many they were."""
 WORK_ENV = "DGR_WORK"
 """Environment variable that names a folder for unfinished work which outlives one attempt."""
 

@@ -1,22 +1,25 @@
 """A pipeline on a cluster: what `ClusterConfig` says, told to every task of it.
 
-    pipeline = on_cluster(config.cluster)       # `align`, and placed; compile it as any other
+    pipeline = align_on(config.cluster, config.shards)  # placed; compile it as any other
 
 The definition is the pipeline's own, traced once more. A local run sees none of this.
 """
 
 import inspect
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from kfp import dsl, kubernetes
 from kfp.dsl.graph_component import GraphComponent
+from kfp.dsl.pipeline_channel import create_pipeline_channel
 from kfp.dsl.pipeline_context import Pipeline
 
 from components.image import RUNNER, TRAIN
 from dgr.cluster import ClusterConfig
 from dgr.cluster.config import STEPS
-from pipelines.align import align
+from dgr.shards import ShardsConfig
+from pipelines.align import align, align_of
+from pipelines.shards import Step
 
 USER = 65532
 """User and group of every step: no root, and no account of the node."""
@@ -27,6 +30,21 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 
 
+def align_on(cluster: ClusterConfig, shards: ShardsConfig) -> GraphComponent:
+    """The alignment run in so many shards, the pipelines within it placed as well."""
+    return on_cluster(cluster, align_of(shards, partial(_nested_on, cluster)))
+
+
+def _nested_on(cluster: ClusterConfig, pipeline: GraphComponent) -> Step:
+    """What a pipeline within a pipeline is called as: it hands the secrets' names on."""
+    placed = on_cluster(cluster, pipeline)
+    names = {
+        secret.parameter: create_pipeline_channel(secret.parameter, "STRING")
+        for secret in cluster.secrets
+    }
+    return lambda **inputs: placed(**inputs, **names)
+
+
 def on_cluster(cluster: ClusterConfig, pipeline: GraphComponent = align) -> GraphComponent:
     """A pipeline with everything that a cluster has to know of each task.
 
@@ -34,14 +52,18 @@ def on_cluster(cluster: ClusterConfig, pipeline: GraphComponent = align) -> Grap
     """
 
     @wraps(pipeline.pipeline_func)
-    def placed(*inputs: Any) -> None:
+    def placed(*inputs: Any) -> Any:
         own = len(inputs) - len(cluster.secrets)
-        pipeline.pipeline_func(*inputs[:own])
+        outputs = pipeline.pipeline_func(*inputs[:own])
         names = {
             secret.name: name for secret, name in zip(cluster.secrets, inputs[own:], strict=True)
         }
         for task in Pipeline.get_default_pipeline().tasks.values():
-            place(task, cluster, names)
+            if task.pipeline_spec is None:
+                place(task, cluster, names)
+            elif not task.component_spec.platform_spec.platforms:
+                raise ValueError(f"{task.name} is a pipeline that nobody has placed")
+        return outputs
 
     placed.__signature__ = _with_secrets(cluster, pipeline)  # type: ignore[attr-defined]
     return dsl.pipeline(

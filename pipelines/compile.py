@@ -20,7 +20,7 @@ from kfp.dsl.graph_component import GraphComponent
 from dgr.config import load_run_config
 from dgr.files import sha256_text
 from pipelines.align import align
-from pipelines.cluster import on_cluster
+from pipelines.cluster import align_on, on_cluster
 from pipelines.study import study
 
 FOLDER = Path(__file__).parent
@@ -43,13 +43,13 @@ def main() -> int:
 
 def compiled() -> dict[Path, str]:
     """Every compiled file of the repository with what it must hold."""
-    cluster = load_run_config(EXAMPLE).cluster
-    gpu = on_cluster(cluster)
+    config = load_run_config(EXAMPLE)
+    gpu = align_on(config.cluster, config.shards)
     return {
         FOLDER / "align.yaml": text_of(align),
         FOLDER / "align-gpu.yaml": text_of(gpu),
         FOLDER / "study.yaml": text_of(study),
-        FOLDER / "study-gpu.yaml": text_of(on_cluster(cluster, study)),
+        FOLDER / "study-gpu.yaml": text_of(on_cluster(config.cluster, study)),
         FOLDER / "manifests" / "align-gpu.yaml": manifests_of(gpu),
     }
 

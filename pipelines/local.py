@@ -38,13 +38,13 @@ def run_align(config: RunConfig, run: Path, containers: "Containers | None" = No
     it was. Raises `UserError` with the failed step's own sentence, and `Interrupted` after a
     signal.
     """
-    from pipelines.align import ARMS_AT_ONCE, align
+    from pipelines.align import ARMS_AT_ONCE, align_of
     from pipelines.arguments import arguments
 
     run = run.absolute()
     told = arguments(config, str(run), started=time.time())
     with pipeline_run(run, ARMS_AT_ONCE, containers):
-        align(**told)
+        align_of(config.shards)(**told)
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from dgr.config import RunConfig
 from dgr.errors import UserError
 from dgr.storage import open_store
 from dgr.study import StudyConfig, cells_of
-from pipelines.align import align
 from pipelines.arguments import arguments
 from pipelines.client import Client, Run, Schedule, Version
+from pipelines.cluster import align_on, on_cluster
 from pipelines.place import begin
 from pipelines.study import study, study_arguments
 
@@ -52,7 +52,10 @@ def submit(
     place = place_of(config, store)
     require(check_cluster(config))
     _check_free(client, config, place)
-    version, told = _version(client, config), arguments(config, place, started=time.time())
+    version, told = (
+        _version(client, align_on(config.cluster, config.shards)),
+        arguments(config, place, started=time.time()),
+    )
     return client.start(
         version,
         f"{config.name}-{token_hex(4)}",
@@ -70,7 +73,7 @@ def submit_study(client: Client, config: StudyConfig, store: str | None = None) 
     require(check for run in apart.values() for check in check_cluster(run))
     _check_free(client, config.run, place)
     return client.start(
-        _version(client, config.run, study),
+        _version(client, on_cluster(config.run.cluster, study)),
         f"{config.name}-{config.kind}-{token_hex(4)}",
         study_arguments(config, place),
         **_options(config.run),
@@ -93,7 +96,7 @@ def schedule(
     place = f"{place_of(config, store)}-{SCHEDULED}"
     require(check_cluster(config))
     return client.schedule(
-        _version(client, config),
+        _version(client, align_on(config.cluster, config.shards)),
         name or config.name,
         cron,
         arguments(config, place),
@@ -115,11 +118,9 @@ def findings(place: str) -> str | None:
     return str(json.loads(store.read_text(FINDINGS))["findings"])
 
 
-def _version(client: Client, config: RunConfig, definition: GraphComponent = align) -> Version:
-    from pipelines.cluster import on_cluster
+def _version(client: Client, pipeline: GraphComponent) -> Version:
     from pipelines.compile import text_of, version_name
 
-    pipeline = on_cluster(config.cluster, definition)
     text = text_of(pipeline)
     return client.version(pipeline.name, text, version_name(pipeline.name, text))
 

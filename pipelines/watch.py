@@ -1,6 +1,6 @@
 """kfp.local, watched: plain logs, results published, one failure ends the run, no orphans.
 
-kfp.local has no hooks, so this puts its own functions in the place of six of kfp 2.17's, which
+kfp.local has no hooks, so this puts its own functions in the place of seven of kfp 2.17's, which
 is pinned, for as long as a pipeline runs.
 """
 
@@ -23,7 +23,7 @@ from unittest import mock
 from dgr.errors import Interrupted
 from dgr.files import write_text
 from dgr.runtime import ERROR_ENV, publish
-from dgr.steps import MANIFEST, WORK_ENV, manifest_digest
+from dgr.steps import MANIFEST, SHARD, WORK_ENV, manifest_digest
 from pipelines.containers import Container, Containers
 from pipelines.processes import Process
 
@@ -75,6 +75,8 @@ class Watch:
         """The signal that stopped the run."""
         self._task = threading.local()
         self._speaking = threading.Lock()
+        # Loops within a loop are bounded together: each of their tasks may hold a model.
+        self._places = threading.BoundedSemaphore(at_once)
         self._running: set[Running] = set()
 
     def say(self, task: str, text: str) -> None:
@@ -90,14 +92,14 @@ class Watch:
             named["task_spec"].inputs, named["io_store"]
         )
         name = re.sub(r"-\d+$", "", named["task_name"])  # KFP numbers a component's second use
-        member = _member(arguments)
-        self._task.name = f"{name}/{member}" if member else name
-        self._task.in_loop = "tuned" in arguments or name in LOOPED
+        self._task.name = _told_name(name, arguments)
+        self._task.in_loop = bool({"tuned", "shard"} & arguments.keys()) or name in LOOPED
         self._task.ran = False
-        if (self.failure or self.stopped) and name != EXIT_TASK:
-            return {}, status.Status.FAILURE
-        started = time.monotonic()
-        outputs, result = original(**named)
+        with self._places if self._task.in_loop else nullcontext():
+            if (self.failure or self.stopped) and name != EXIT_TASK:
+                return {}, status.Status.FAILURE
+            started = time.monotonic()
+            outputs, result = original(**named)
         if result == status.Status.SUCCESS:
             seconds = time.monotonic() - started
             for output in outputs.values() if not self._task.ran else ():
@@ -108,7 +110,7 @@ class Watch:
     def _publish_again(self, output: Any) -> None:
         """A cached result replaces what another config may have published since."""
         found = getattr(output, "metadata", {})
-        if "digest" not in found:
+        if "digest" not in found or SHARD in found:
             return
         name = f"{found['step']}/{found['arm']}" if "arm" in found else found["step"]
         folder = self.run / name
@@ -191,26 +193,46 @@ class Watch:
             raise Interrupted(self.stopped, "before the end")
 
 
+def _told_name(name: str, arguments: dict[str, Any]) -> str:
+    """What a task is called: `evaluate/dgr/2` for the second shard of the arm `dgr`."""
+    member = _member(arguments)
+    parts = [name, member, str(arguments.get("shard", "")).partition("/")[0]]
+    if name == "merge":
+        parts = [str(arguments["step"]), member, name]
+    return "/".join(filter(None, parts))
+
+
 def _member(arguments: dict[str, Any]) -> str:
     """Which member of its loop a task is: an arm, or a cell, whose name is in its JSON."""
     if "cell" in arguments:
         return str(json.loads(arguments["cell"])["id"])
-    return str(arguments.get("arm", ""))
+    return str(arguments.get("arm") or "")
+
+
+def _content(original: Callable[[Any], Any], value: Any) -> Any:
+    """In the place of kfp's `_serialize_value_for_key`: a step's result counts by its digest, not
+    by where it lies, so what comes after a merge is in the cache as after the whole step."""
+    metadata = getattr(value, "metadata", {})
+    told = {"digest", "skipped"} & metadata.keys()
+    return {"metadata": metadata} if told else original(value)
 
 
 @contextmanager
 def watched(watch: Watch) -> Iterator[None]:
     """kfp.local under this watch, its own logs silenced, signals passed on."""
-    from kfp.local import docker_task_handler, logging_utils, subprocess_task_handler
+    from kfp.local import cache, docker_task_handler, logging_utils, subprocess_task_handler
     from kfp.local.orchestrator import task_executor
 
     original = task_executor.execute_single_task
+    key_part = cache.LocalCache._serialize_value_for_key
     with ExitStack() as stack:
 
         def put(module: Any, name: str, function: Any) -> None:
             stack.enter_context(mock.patch.object(module, name, function))
 
         put(task_executor, "execute_single_task", lambda **named: watch.execute(original, **named))
+        by_content = staticmethod(lambda value: _content(key_part, value))
+        put(cache.LocalCache, "_serialize_value_for_key", by_content)
         put(subprocess_task_handler, "run_local_subprocess", watch.start)
         put(docker_task_handler, "run_docker_container", watch.start_container)
         # Two threads at once would leave each other's handlers and print functions behind.

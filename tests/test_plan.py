@@ -11,6 +11,9 @@ from dgr.own import step as own_step
 from dgr.plan import PlannedStep, plan, warnings
 from dgr.probe import Completions, probe
 from dgr.refine import step as refine_step
+from dgr.settings import Settings
+from dgr.shards import ShardsConfig
+from dgr.steps import StepFolder
 from tests.fakes import ScriptedEngine, install
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +51,33 @@ def test_finished_step_is_cached_until_its_section_changes(
         assert not states(plan(changed, tmp_path))["ingest"], override
     untouched = load_run_config(ROOT / "configs" / "nano.yaml", ["data.limit=20", "sft.epochs=9"])
     assert states(plan(untouched, tmp_path))["ingest"]
+
+
+def test_in_other_shards_a_step_runs_again_and_what_reads_it_does_not(
+    config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the cache of a run: the merged step is another task with the same bytes."""
+    ingest(config.data, out=tmp_path / "ingest", seed=config.seed)
+    for name, inputs, cost in (("refine", "ingest", {"shards": 2.0}), ("shift", "refine", {})):
+        section: Settings = getattr(config, name)
+        read = {inputs: tmp_path / inputs}
+        with StepFolder(tmp_path / name, name, section, read, config.seed) as step:
+            step.finish({}, {}, cost)
+
+    def cached(shards: int) -> list[str]:
+        many = config.model_copy(update={"shards": ShardsConfig(refine=shards)})
+        return [name for name, cached in states(plan(many, tmp_path)).items() if cached]
+
+    assert cached(2) == ["ingest", "refine", "shift"]
+    assert cached(1) == cached(3) == ["ingest", "shift"]
+    args = ["data.limit=20", "shards.evaluate=3", "shards.refine=25"]
+    cli.plan(ROOT / "configs" / "nano.yaml", Path("none"), args, False, 0, None)
+    told = capsys.readouterr()
+    lines = {line.split()[0]: line for line in told.out.splitlines()}
+    assert lines["refine"].endswith("in 25 shards")
+    assert lines["evaluate/champion"].endswith("in 3 shards")
+    assert "in" not in lines["own"].split()
+    assert told.err == ("dgr: warning: shards.refine: 25 shards of 20 rows leave 5 without any\n")
 
 
 def test_a_probe_tells_what_every_sampling_step_takes(

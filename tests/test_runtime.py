@@ -13,6 +13,7 @@ from dgr.errors import Interrupted, UserError
 from dgr.files import canonical_json
 from dgr.runtime import ERROR_ENV, SKIPPED, Component, StepSettings, local_run
 from dgr.settings import Settings
+from dgr.shards import Shard
 from dgr.steps import StepFolder, manifest_digest
 from tests.s3 import s3, s3_server
 
@@ -57,6 +58,17 @@ def test_a_finished_step_is_published_with_its_digest(tmp_path: Path) -> None:
         assert step.input(out) == Path(out.path)
         assert step.inputs([out]) == {"dgr": Path(out.path)}
         work(step)
+
+
+def test_a_shard_is_told_apart_and_not_published(tmp_path: Path) -> None:
+    parts = [Fake(str(tmp_path / name)) for name in ("1", "2")]
+    for place, out in enumerate(parts, 1):
+        with Component(settings(tmp_path / "run"), out, "evaluate/dgr", f"{place}/2") as step:
+            assert step.shard == Shard(place, 2)
+            work(step)
+    assert [out.metadata["shard"] for out in parts] == ["1/2", "2/2"]
+    assert {out.metadata["arm"] for out in parts} == {"dgr"}
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_input_that_was_changed_is_refused(

@@ -30,6 +30,16 @@ def test_override_reaches_the_section_and_is_validated() -> None:
         load_run_config(path, ["sft.epoch=1"])
 
 
+def test_an_evaluation_with_foreign_tasks_is_not_split() -> None:
+    path = ROOT / "configs" / "nano.yaml"
+    task = "evaluate.tasks=[{name: t, kind: reasoning, task: t.py, score: match}]"
+    assert load_run_config(path, [task, "shards.refine=2"]).shards.evaluate == 1
+    with pytest.raises(UserError, match=r"shards\.evaluate: the tasks of inspect_ai .* to 1"):
+        load_run_config(path, [task, "shards.evaluate=2"])
+    with pytest.raises(UserError, match=r"shards\.refine: .* greater than or equal to 1"):
+        load_run_config(path, ["shards.refine=0"])
+
+
 def test_every_field_is_documented() -> None:
     """`dgr schema` is the reference: each field of each model has its line."""
     schema = RunConfig.model_json_schema()

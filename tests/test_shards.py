@@ -151,14 +151,16 @@ def test_evaluations_merge_by_question_over_all_suites(
     sums = {"name": "sums", "kind": "reasoning", "scorer": "number", "path": str(path)}
     harm = {"name": "harm", "kind": "harmful", "judge": "refusal", "path": str(path), "limit": 2}
     config = EvaluateConfig.model_validate({"suites": [sums | {"samples": 3}, harm]})
-    for name in ("", "1/2", "2/2"):
-        out = tmp_path / f"out-{name[:1]}"
-        shard = Shard.parse(name)
+    for shard in (None, *Shard.all(2), *Shard.all(9)):  # the last two of nine have no question
+        out = tmp_path / str(shard).replace("/", "-")
         evaluate(config, engine=TransformersConfig(), model=model, out=out, seed=0, shard=shard)
-    cli.merge([tmp_path / "out-1", tmp_path / "out-2"], tmp_path / "merged")
-    assert manifest_digest(tmp_path / "merged") == manifest_digest(tmp_path / "out-")
+    for count in (2, 9):
+        parts, merged = sorted(tmp_path.glob(f"?-{count}")), tmp_path / f"merged-{count}"
+        cli.merge(parts, merged)
+        assert manifest_digest(merged) == manifest_digest(tmp_path / "None")
+        assert read_json(merged / "timing.json")["shards"] == count
     with pytest.raises(UserError, match="no shard of evaluate"):
-        merge_evaluations([tmp_path / "out-1", tmp_path / "out-"], out=tmp_path / "again")
+        merge_evaluations([tmp_path / "1-2", tmp_path / "None"], out=tmp_path / "again")
     task = {"name": "t", "kind": "reasoning", "task": "t.py", "score": "match"}
     foreign = EvaluateConfig.model_validate({"suites": [harm], "tasks": [task]})
     (tmp_path / "t.py").write_text("")

@@ -70,7 +70,8 @@ def _print_limits(steps: "list[PlannedStep]") -> None:
         sampled = f"{step.completions:,}" if step.completions else ""
         tokens = f"{step.token_limit:,}" if step.token_limit else ""
         state = "cached" if step.cached else "runs"
-        print(f"{step.name:<32}{state:<8}{sampled:>12}{tokens:>18}{seconds:>12}")
+        parts = f"  in {step.shards} shards" if step.shards > 1 else ""
+        print(f"{step.name:<32}{state:<8}{sampled:>12}{tokens:>18}{seconds:>12}{parts}")
     total = sum(step.token_limit for step in steps)
     print(f"at most {total:,} tokens to sample; evaluate/champion only if the registry has one")
 

@@ -10,7 +10,7 @@ from dgr.settings import Settings, Toleration
 GPU_STEPS = frozenset({"refine", "own", "shift", "sft", "evaluate", "drift", "prepare", "cell"})
 """Steps that load a model; they run as `cluster.gpu` says."""
 CPU_STEPS = frozenset(
-    {"ingest", "champion", "arm", "gate", "record", "register", "finish"}
+    {"ingest", "merge", "champion", "arm", "gate", "record", "register", "finish"}
     | {"gather", "conclude", "track"}
 )
 """All others; they run as `cluster.cpu` says."""

@@ -66,6 +66,20 @@ def test_submit_tells_the_run_and_the_run_has_its_place(kfp: KfpServer, command:
     assert kfp.uploads and kfp.experiments
 
 
+def test_shards_are_another_pipeline_whose_steps_are_told_the_same(
+    kfp: KfpServer, command: Command
+) -> None:
+    submit(command)
+    [first] = kfp.runs.values()
+    kfp.states = ["SUCCEEDED"]
+    command("runs", "show", first["run_id"])
+    again = json.loads(submit(command, "--set", "shards.evaluate=3", "--json").out)
+    for step in ("refine", "base", "evaluate"):
+        assert told(kfp.runs[again["id"]], step) == told(first, step)
+    loops = ["comp-evaluate-arm" in spec["components"] for spec, *_ in kfp.uploads.values()]
+    assert sorted(loops) == [False, True]
+
+
 def test_the_same_run_again_tells_its_steps_the_same(kfp: KfpServer, command: Command) -> None:
     """So that KFP's cache finds them; what is never cached may differ."""
     submit(command)

@@ -48,6 +48,7 @@ def test_a_section_reaches_its_own_step_alone(config: dict[str, Any]) -> None:
         "registry": ({"name": "other"}, {"champion", "record", "register"}),
         "engine": ({"batch_size": 3}, GENERATING),
         "cluster": ({"queue": "gpu"}, set()),
+        "shards": ({"refine": 3, "evaluate": 2}, set()),
     }
     for section, (value, steps) in cases.items():
         assert changed(before, told(config, **{section: value})) == steps, section

@@ -11,7 +11,9 @@ import jsonschema
 import pytest
 import yaml
 
-from pipelines.compile import version_name
+from dgr.shards import ShardsConfig
+from pipelines.align import align_of
+from pipelines.compile import text_of, version_name
 
 ROOT = Path(__file__).parents[2]
 COMPILED = ROOT / "pipelines" / "align.yaml"
@@ -90,7 +92,8 @@ def test_the_manifests_are_what_the_cluster_takes() -> None:
 
 
 def test_every_component_is_in_a_pipeline_and_installs_nothing() -> None:
-    texts = [path.read_text() for path in (COMPILED, STUDY)]
+    in_shards = text_of(align_of(ShardsConfig(refine=2, evaluate=2)))
+    texts = [COMPILED.read_text(), STUDY.read_text(), in_shards]
     executors = [
         name for text in texts for name in yaml.safe_load(text)["deploymentSpec"]["executors"]
     ]

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
+from kfp.dsl.graph_component import GraphComponent
 
+from dgr.shards import ShardsConfig
 from dgr.storage import open_store
 from pipelines import place as module
-from pipelines.align import align
+from pipelines.align import align, align_of
 from pipelines.compile import text_of
 from pipelines.place import BEFORE, begin
 
@@ -104,35 +106,41 @@ def test_what_was_removed_before_a_crash_is_made_again(
     assert changed(first, turns(begin(place, told()))) == {"sft", "evaluate", "drift"}
 
 
-def reads() -> Iterator[tuple[str, str]]:
+def reads(pipeline: GraphComponent) -> Iterator[tuple[str, str]]:
     """(step, step whose result it reads) of the pipeline, by the parameters of their settings."""
-    spec = yaml.safe_load(text_of(align))
+    spec = yaml.safe_load(text_of(pipeline))
     tasks = {
         name: task
         for part in (spec["root"], *spec["components"].values())
         for name, task in part.get("dag", {}).get("tasks", {}).items()
+    }
+    told = {
+        name: task["inputs"]["parameters"]["settings"]["componentInputParameter"]
+        for name, task in tasks.items()
         if "settings" in task.get("inputs", {}).get("parameters", {})
     }
+    # Within a pipeline of the pipeline, settings are called settings.
     named = {
-        name: task["inputs"]["parameters"]["settings"]["componentInputParameter"]
-        .removeprefix("pipelinechannel--").removesuffix("_settings")
-        for name, task in tasks.items()
-    }  # fmt: skip
-    for name, task in tasks.items():
-        for source in task["inputs"].get("artifacts", {}).values():
+        name: settings.removeprefix("pipelinechannel--").removesuffix("_settings")
+        for name, settings in told.items()
+        if settings.endswith("_settings")
+    }
+    for name, step in named.items():
+        for source in tasks[name]["inputs"].get("artifacts", {}).values():
             output = source.get("taskOutputArtifact", {})
             key = source.get("componentInputArtifact") or output["outputArtifactKey"]
             match = re.fullmatch(r"pipelinechannel--(.+)-out", key)
-            yield named[name], named[match[1] if match else output["producerTask"]]
+            yield step, named[match[1] if match else output["producerTask"]]
 
 
-def test_the_order_of_the_steps_is_that_of_the_pipeline() -> None:
+@pytest.mark.parametrize("pipeline", [align, align_of(ShardsConfig(refine=2, evaluate=2))])
+def test_the_order_of_the_steps_is_that_of_the_pipeline(pipeline: GraphComponent) -> None:
     def all_before(step: str) -> set[str]:
         return set(BEFORE[step]).union(*map(all_before, BEFORE[step]))
 
-    found = list(reads())
-    assert {"arm", "drift", "gate"} <= {step for step, _ in found}
+    found = list(reads(pipeline))
+    assert {"arm", "refine", "evaluate", "drift", "gate"} <= {step for step, _ in found}
     for step, read in found:
         assert step in UNCACHED or read == step or read in all_before(step), (step, read)
-    names = {name.removesuffix("_settings") for name in align.component_spec.inputs}
+    names = {name.removesuffix("_settings") for name in pipeline.component_spec.inputs}
     assert names == {*BEFORE, *UNCACHED, "arms"}

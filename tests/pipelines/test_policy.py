@@ -4,6 +4,7 @@ Each rule is tried on the pipeline as it is compiled, and on one that breaks it.
 """
 
 import copy
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ from dgr.cluster import ClusterConfig, TrainJobConfig
 from dgr.cluster.config import GPU_STEPS, STEPS
 from dgr.config import load_run_config
 from dgr.settings import load_settings
-from pipelines.align import align
-from pipelines.cluster import on_cluster
+from dgr.shards import ShardsConfig
+from pipelines.align import align, align_of
+from pipelines.cluster import align_on, on_cluster
 from pipelines.compile import text_of
 from pipelines.study import study
 
@@ -26,6 +28,7 @@ CONFIG = load_run_config(ROOT / "configs" / "cluster-gpu.yaml").cluster
 NODES = CONFIG.model_copy(
     update={"training": load_settings(TrainJobConfig, ROOT / "configs" / "nodes" / "gpu.yaml")}
 )
+SHARDS = ShardsConfig(refine=3, evaluate=2)
 Spec = dict[str, Any]
 
 
@@ -215,26 +218,76 @@ def documents() -> list[Spec]:
 
 
 @pytest.fixture(scope="module")
-def study_documents() -> list[Spec]:
-    return documents_of(text_of(on_cluster(CONFIG, study)))
+def sharded_documents() -> list[Spec]:
+    return documents_of(text_of(align_on(CONFIG, SHARDS)))
 
 
-def test_every_step_is_there_with_its_pod(
-    documents: list[Spec], study_documents: list[Spec]
-) -> None:
+@pytest.fixture(scope="module")
+def all_documents(documents: list[Spec], sharded_documents: list[Spec]) -> list[list[Spec]]:
+    return [documents, sharded_documents, documents_of(text_of(on_cluster(CONFIG, study)))]
+
+
+def test_every_step_is_there_with_its_pod(all_documents: list[list[Spec]]) -> None:
     found: set[str] = set()
-    for made in (Compiled(documents), Compiled(study_documents)):
+    for made in map(Compiled, all_documents):
         found |= {step_of(name) for name in made.executors}
         assert set(made.pods) == set(made.executors) == {name for name, _ in made.tasks()}
     assert found == STEPS
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_the_pipelines_keep_the_rule(
-    documents: list[Spec], study_documents: list[Spec], rule: Rule
-) -> None:
-    assert list(rule(Compiled(documents))) == []
-    assert list(rule(Compiled(study_documents))) == []
+def test_the_pipelines_keep_the_rule(all_documents: list[list[Spec]], rule: Rule) -> None:
+    for made in all_documents:
+        assert list(rule(Compiled(made))) == []
+
+
+@pytest.mark.parametrize("shards", [{"refine": 3}, {"evaluate": 2}])
+def test_what_is_not_in_shards_is_as_it_was(documents: list[Spec], shards: dict[str, int]) -> None:
+    whole = Compiled(documents)
+    made = Compiled(documents_of(text_of(align_on(CONFIG, ShardsConfig(**shards)))))
+    other = {
+        step_of(name)
+        for name, container in made.executors.items()
+        if container != whole.executors.get(name)
+    }
+    assert other == {"merge", *shards}
+    assert [problem for rule in RULES for problem in rule(made)] == []
+
+
+def test_each_sharded_step_has_a_loop_of_all_its_shards(sharded_documents: list[Spec]) -> None:
+    components = sharded_documents[0]["components"]
+    loops = {
+        name: json.loads(task["parameterIterator"]["items"]["raw"])
+        for name, part in components.items()
+        for task in part.get("dag", {}).get("tasks", {}).values()
+        if task["taskInfo"]["name"] == "shards"
+    }
+    two = ["1/2", "2/2"]
+    assert loops == {
+        "comp-refine-shards": ["1/3", "2/3", "3/3"],
+        "comp-evaluate-base": two,
+        "comp-evaluate-champion": two,
+        "comp-evaluate-arm": two,
+    }
+
+
+def test_a_secret_has_its_name_wherever_it_is_asked_for(all_documents: list[list[Spec]]) -> None:
+    """Each part of a pipeline knows the inputs that it is given, and no others."""
+    for made in map(Compiled, all_documents):
+        for part in [made.spec["root"], *made.spec["components"].values()]:
+            known = part.get("inputDefinitions", {}).get("parameters", {})
+            for task in part.get("dag", {}).get("tasks", {}).values():
+                component = made.spec["components"][task["componentRef"]["name"]]
+                for secret in made.pods.get(component.get("executorLabel"), {}).get(
+                    "secretAsEnv", []
+                ):
+                    asked = secret["secretNameParameter"]["componentInputParameter"]
+                    assert asked in known, (task["taskInfo"]["name"], asked)
+
+
+def test_a_pipeline_within_that_nobody_placed_is_found_out() -> None:
+    with pytest.raises(ValueError, match="refine-shards is a pipeline that nobody has placed"):
+        on_cluster(CONFIG, align_of(SHARDS))
 
 
 def test_a_step_that_follows_a_train_job_keeps_all_rules_without_a_gpu() -> None:
@@ -250,22 +303,28 @@ def test_a_broken_pipeline_is_found_out(documents: list[Spec], rule: Rule, break
     assert len(list(rule(made))) == 1
 
 
-def test_secrets_go_to_the_steps_that_need_them_under_names_that_a_run_can_change(
-    documents: list[Spec],
-) -> None:
-    made = Compiled(documents)
-    inputs = made.spec["root"]["inputDefinitions"]["parameters"]
-    assert inputs["secret_dgr_mlflow"]["defaultValue"] == "dgr-mlflow"
-    seen = {
+def who_sees(made: Compiled, variable: str) -> set[str]:
+    return {
         step_of(name)
         for name, found in made.pods.items()
         if any(
-            entry["envVar"] == "MLFLOW_TRACKING_PASSWORD"
+            entry["envVar"] == variable
             for secret in found["secretAsEnv"]
             for entry in secret["keyToEnv"]
         )
     }
-    assert seen == {"champion", "record", "register"}
+
+
+def test_secrets_go_to_the_steps_that_need_them_under_names_that_a_run_can_change(
+    documents: list[Spec], sharded_documents: list[Spec]
+) -> None:
+    made = Compiled(documents)
+    inputs = made.spec["root"]["inputDefinitions"]["parameters"]
+    assert inputs["secret_dgr_mlflow"]["defaultValue"] == "dgr-mlflow"
+    assert who_sees(made, "MLFLOW_TRACKING_PASSWORD") == {"champion", "record", "register"}
+    in_shards = Compiled(sharded_documents)
+    assert who_sees(in_shards, "HF_TOKEN") == who_sees(made, "HF_TOKEN")
+    assert "merge" in who_sees(in_shards, "AWS_SECRET_ACCESS_KEY")
 
 
 def test_a_mounted_secret_is_files_of_its_steps_alone() -> None:

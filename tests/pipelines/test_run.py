@@ -17,6 +17,7 @@ from dgr.files import read_json, write_json
 from dgr.registry import list_models
 from dgr.registry.tracking import DEFAULT_FILE
 from dgr.steps import verify
+from pipelines.align import ARMS_AT_ONCE
 from pipelines.local import run_align
 
 ROOT = Path(__file__).parents[2]
@@ -171,6 +172,65 @@ def test_stopped_or_killed_in_several_steps_it_ends_with_the_same_records(
             assert "dgr: stopped by a signal" in last.splitlines()[-1]
     made = contents(align(small, tmp_path))
     assert made == contents(runs / "small")
+
+
+def side_by_side(lines: list[str]) -> int:
+    """How many shards were at work at once, at most."""
+    running: set[str] = set()
+    most = 0
+    for line in lines:
+        task, *words = line.split() or [""]
+        if task[-1:].isdigit() and words[:1] == ["started"]:
+            running.add(task)
+        elif words[:1] == ["done,"]:
+            running.discard(task)
+        most = max(most, len(running))
+    return most
+
+
+def test_in_shards_a_run_leaves_the_same_bytes_and_a_killed_shard_alone_is_done_again(
+    runs: Path, small: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the folder of the whole steps: what is not in shards must be found in its cache, for it
+    reads the very same inputs."""
+    before = contents(runs / "small")
+    in_shards = small | {"shards": {"refine": 3, "evaluate": 2}}
+    write_json(
+        tmp_path / "config.json", RunConfig.model_validate(in_shards).model_dump(mode="json")
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from dgr.cli import main; main()", "run",
+         str(tmp_path / "config.json"), "--runs", str(runs)],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    told: list[str] = []
+    for line in process.stderr:
+        told.append(line)
+        if started(line) == "refine/3":  # two at once, so one of the others is done
+            break
+    process.kill()
+    process.communicate()
+    assert started(told[-1]) == "refine/3", "".join(told)
+    outside = {"champion", "record", "register", "finish"}
+    done = {line.split()[0] for line in told if line.split()[1:2] == ["done,"]} - outside
+    assert done & {"refine/1", "refine/2"}
+
+    align(in_shards, runs)
+    assert contents(runs / "small") == before
+    lines = capsys.readouterr().err.splitlines()
+    cached = {line.split()[0] for line in lines if line.split()[1:] == ["cached"]}
+    begun = [task for line in lines if (task := started(line))]
+    assert done <= cached and "refine/3" in begun
+    evaluations = [f"evaluate/{arm}/{part}" for arm in ("base", "champion", "dgr", "vanilla")
+                   for part in (1, 2, "merge")]  # fmt: skip
+    assert sorted(begun) == sorted(
+        {"refine/1", "refine/2", "refine/3", "refine/merge", *evaluations, *outside} - done
+    )
+    assert side_by_side(lines) == ARMS_AT_ONCE
+    info = read_json(runs / "small" / "run.json")
+    assert set(info["steps"]) == set(STEPS)
+    assert (info["steps"]["refine"]["shards"], info["steps"]["evaluate/dgr"]["shards"]) == (3, 2)
 
 
 def test_a_rejected_candidate_is_recorded_and_not_registered(
