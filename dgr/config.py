@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from dgr.arms.config import ArmsConfig
 from dgr.cluster.config import ClusterConfig
 from dgr.data.config import DataConfig
-from dgr.engines.config import EngineConfig, TransformersConfig
+from dgr.engines.config import EngineConfig, TransformersConfig, VllmConfig
 from dgr.errors import UserError
 from dgr.evaluate.config import EvaluateConfig
 from dgr.gate.config import GatePolicy, Policy
@@ -49,6 +49,9 @@ class RunConfig(Settings):
     sft: SftConfig = SftConfig()
     evaluate: EvaluateConfig
     shards: ShardsConfig = ShardsConfig()
+    one_engine: bool = False
+    """Evaluate the target and every arm by one engine, with the arms' LoRA adapters on the target;
+    false: each by an engine of its own, on merged weights."""
     gate: Policy = GatePolicy()
     """The policy of the gate, or the path of a YAML file with it."""
     registry: RegistryConfig = RegistryConfig()
@@ -79,6 +82,18 @@ class RunConfig(Settings):
                 "shards.evaluate: the tasks of inspect_ai in evaluate.tasks cannot be split; "
                 "set it to 1, or take them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_engine_takes_adapters(self) -> "RunConfig":
+        if not self.one_engine:
+            return self
+        if self.sft.method != "lora":
+            raise ValueError("one_engine: arms are evaluated as adapters; set sft.method: lora")
+        if self.shards.evaluate > 1:
+            raise ValueError("one_engine: shards.evaluate must be 1, for there is one evaluation")
+        if isinstance(self.engine, VllmConfig) and not self.engine.max_adapters:
+            raise ValueError("one_engine: set engine.max_adapters to the number of arms")
         return self
 
     def named_models(self) -> dict[str, tuple[str, str | None]]:

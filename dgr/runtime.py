@@ -26,13 +26,15 @@ from dgr.errors import Interrupted, UserError
 from dgr.files import write_json, write_text
 from dgr.settings import Settings, parse_settings
 from dgr.shards import Shard
-from dgr.steps import MANIFEST, SHARD, manifest_digest
+from dgr.steps import MANIFEST, manifest_digest
 from dgr.storage import open_store
 
 ERROR_ENV = "DGR_ERROR_FILE"
 """Environment variable that names a file for the sentence of a component's `UserError`."""
 SKIPPED = "skipped.json"
 """The one file of a step that was not wanted. Folders without any file are lost in a store."""
+UNPUBLISHED = "unpublished"
+"""In an artifact's metadata: what the step left is for the steps after it alone."""
 _NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -121,12 +123,15 @@ class Component(Reader):
     """The frame of a component: settings in, a published step folder out.
 
     `name` is the step's folder below the run's place; `sft/dgr` is the step `sft` of arm `dgr`.
-    A `shard` (`2/4`) is not published: it is no step of the run, until it is merged.
+    What is not `published` is no step of the run by itself: a `shard` (`2/4`) until it is merged.
     """
 
-    def __init__(self, settings: str, out: Artifact, name: str, shard: str = "") -> None:
+    def __init__(
+        self, settings: str, out: Artifact, name: str, shard: str = "", published: bool = True
+    ) -> None:
         super().__init__(settings, name)
         self.shard = Shard.parse(shard)
+        self.published = published and not self.shard
         self.out = Path(out.path)
         self.seed = self.settings.seed
         self.wanted = self.settings.wanted
@@ -146,8 +151,8 @@ class Component(Reader):
         self._artifact.metadata.update(digest=manifest_digest(self.out), step=step)
         if arm:
             self._artifact.metadata["arm"] = arm
-        if self.shard:
-            self._artifact.metadata[SHARD] = str(self.shard)
+        if not self.published:
+            self._artifact.metadata[UNPUBLISHED] = "true"
         else:
             publish(self.out, self.settings.run, self.name)
 

@@ -146,7 +146,9 @@ class StepFolder:
         self.identity = dict(identity)
         self.fingerprint = sha256_text(canonical_json(self.identity))[:20]
         root = os.environ.get(WORK_ENV)
-        self.work = (Path(root) if root else out / ".work") / f"{self.step}-{self.fingerprint}"
+        # Of two models that are evaluated together, one may equal the other: hence `out.name`.
+        name = f"{self.step}-{out.name}-{self.fingerprint}"
+        self.work = (Path(root) if root else out / ".work") / name
         self._started = time.time()
         self._open: list[Journal[Any] | Ledger[Any]] = []
         self._lock: int | None = None

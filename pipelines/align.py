@@ -1,6 +1,8 @@
 """The alignment run: one definition for one machine and for a cluster.
 
-align_of(config.shards)     # the graph is chosen as it is traced; `align` is that of whole steps
+    run = align_of(config.shards, config.one_engine)    # the graph is chosen as it is traced
+
+`align` is the one of whole steps, each with an engine of its own.
 """
 
 from functools import cache
@@ -11,10 +13,12 @@ from kfp.dsl.graph_component import GraphComponent
 from components.arm import arm as build_arm
 from components.champion import champion
 from components.drift import drift
+from components.evaluate_arms import evaluate_arms
 from components.finish import finish
 from components.gate import gate
 from components.ingest import ingest
 from components.own import own
+from components.pick import pick
 from components.record import record
 from components.register import register
 from components.sft import sft
@@ -26,8 +30,15 @@ ARMS_AT_ONCE = 2
 
 
 @cache
-def align_of(shards: ShardsConfig, nested: Nested = lambda pipeline: pipeline) -> GraphComponent:
-    """The run with its steps in so many shards; `nested` is told of each pipeline within it."""
+def align_of(
+    shards: ShardsConfig,
+    one_engine: bool = False,
+    nested: Nested = lambda pipeline: pipeline,
+) -> GraphComponent:
+    """The run with its steps in so many shards, or with all evaluations in one step.
+
+    `nested` is told of each pipeline within it.
+    """
     steps = steps_in(shards, nested)
 
     @dsl.pipeline(
@@ -62,7 +73,8 @@ def align_of(shards: ShardsConfig, nested: Nested = lambda pipeline: pipeline) -
             refined = steps.refine(settings=refine_settings, data=data).outputs["out"]
             target = own(settings=own_settings, data=data).outputs["out"]
             shifted = shift(settings=shift_settings, data=data, own=target, refined=refined)
-            base = steps.evaluate_base(settings=base_settings, arm="base").outputs["out"]
+            if not one_engine:
+                base = steps.evaluate_base(settings=base_settings, arm="base").outputs["out"]
             found = champion(settings=champion_settings)
             # Who is champion, only the registry knows, at the time of the run.
             found.set_caching_options(False)
@@ -74,9 +86,21 @@ def align_of(shards: ShardsConfig, nested: Nested = lambda pipeline: pipeline) -
                     settings=arm_settings, arm=arm, data=data, own=target, refined=refined
                 ).outputs["out"]
                 tuned = sft(settings=sft_settings, arm=arm, rows=rows).outputs["out"]
-                evaluated = steps.evaluate_arm(
-                    settings=evaluate_settings, arm=arm, tuned=tuned
+                if not one_engine:
+                    evaluated = steps.evaluate_arm(
+                        settings=evaluate_settings, arm=arm, tuned=tuned
+                    ).outputs["out"]
+            if one_engine:
+                together = evaluate_arms(
+                    settings=evaluate_settings, tuned=dsl.Collected(tuned)
                 ).outputs["out"]
+                base = pick(settings=evaluate_settings, arm="base", evaluations=together).outputs[
+                    "out"
+                ]
+                with dsl.ParallelFor(arms, name="evaluations") as arm:
+                    evaluated = pick(
+                        settings=evaluate_settings, arm=arm, evaluations=together
+                    ).outputs["out"]
             # A Collected serves one consumer: KFP changes it as it compiles.
             drifted = drift(
                 settings=drift_settings,

@@ -30,9 +30,11 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 
 
-def align_on(cluster: ClusterConfig, shards: ShardsConfig) -> GraphComponent:
+def align_on(
+    cluster: ClusterConfig, shards: ShardsConfig, one_engine: bool = False
+) -> GraphComponent:
     """The alignment run in so many shards, the pipelines within it placed as well."""
-    return on_cluster(cluster, align_of(shards, partial(_nested_on, cluster)))
+    return on_cluster(cluster, align_of(shards, one_engine, partial(_nested_on, cluster)))
 
 
 def _nested_on(cluster: ClusterConfig, pipeline: GraphComponent) -> Step:

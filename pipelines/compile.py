@@ -44,7 +44,7 @@ def main() -> int:
 def compiled() -> dict[Path, str]:
     """Every compiled file of the repository with what it must hold."""
     config = load_run_config(EXAMPLE)
-    gpu = align_on(config.cluster, config.shards)
+    gpu = align_on(config.cluster, config.shards, config.one_engine)
     return {
         FOLDER / "align.yaml": text_of(align),
         FOLDER / "align-gpu.yaml": text_of(gpu),

@@ -44,7 +44,7 @@ def run_align(config: RunConfig, run: Path, containers: "Containers | None" = No
     run = run.absolute()
     told = arguments(config, str(run), started=time.time())
     with pipeline_run(run, ARMS_AT_ONCE, containers):
-        align_of(config.shards)(**told)
+        align_of(config.shards, config.one_engine)(**told)
 
 
 @contextmanager

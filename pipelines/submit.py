@@ -53,7 +53,7 @@ def submit(
     require(check_cluster(config))
     _check_free(client, config, place)
     version, told = (
-        _version(client, align_on(config.cluster, config.shards)),
+        _version(client, _align(config)),
         arguments(config, place, started=time.time()),
     )
     return client.start(
@@ -96,7 +96,7 @@ def schedule(
     place = f"{place_of(config, store)}-{SCHEDULED}"
     require(check_cluster(config))
     return client.schedule(
-        _version(client, align_on(config.cluster, config.shards)),
+        _version(client, _align(config)),
         name or config.name,
         cron,
         arguments(config, place),
@@ -116,6 +116,10 @@ def findings(place: str) -> str | None:
     if not store.exists(FINDINGS):
         return None
     return str(json.loads(store.read_text(FINDINGS))["findings"])
+
+
+def _align(config: RunConfig) -> GraphComponent:
+    return align_on(config.cluster, config.shards, config.one_engine)
 
 
 def _version(client: Client, pipeline: GraphComponent) -> Version:

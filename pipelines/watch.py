@@ -22,8 +22,8 @@ from unittest import mock
 
 from dgr.errors import Interrupted
 from dgr.files import write_text
-from dgr.runtime import ERROR_ENV, publish
-from dgr.steps import MANIFEST, SHARD, WORK_ENV, manifest_digest
+from dgr.runtime import ERROR_ENV, UNPUBLISHED, publish
+from dgr.steps import MANIFEST, WORK_ENV, manifest_digest
 from pipelines.containers import Container, Containers
 from pipelines.processes import Process
 
@@ -110,7 +110,7 @@ class Watch:
     def _publish_again(self, output: Any) -> None:
         """A cached result replaces what another config may have published since."""
         found = getattr(output, "metadata", {})
-        if "digest" not in found or SHARD in found:
+        if "digest" not in found or UNPUBLISHED in found:
             return
         name = f"{found['step']}/{found['arm']}" if "arm" in found else found["step"]
         folder = self.run / name

@@ -40,6 +40,19 @@ def test_an_evaluation_with_foreign_tasks_is_not_split() -> None:
         load_run_config(path, ["shards.refine=0"])
 
 
+def test_one_engine_needs_adapters_and_one_evaluation(tmp_path: Path) -> None:
+    path = ROOT / "configs" / "nano.yaml"
+    lora, one = "sft.method=lora", "one_engine=true"
+    assert load_run_config(path, [lora, one]).one_engine
+    for overrides, why in (
+        ([one], "one_engine: arms are evaluated as adapters; set sft.method: lora"),
+        ([lora, one, "shards.evaluate=2"], "one_engine: shards.evaluate must be 1"),
+        ([lora, one, "engine={kind: vllm}"], "one_engine: set engine.max_adapters to the number"),
+    ):
+        with pytest.raises(UserError, match=why):
+            load_run_config(path, overrides)
+
+
 def test_every_field_is_documented() -> None:
     """`dgr schema` is the reference: each field of each model has its line."""
     schema = RunConfig.model_json_schema()

@@ -7,10 +7,12 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dgr.settings import Settings, Toleration
 
-GPU_STEPS = frozenset({"refine", "own", "shift", "sft", "evaluate", "drift", "prepare", "cell"})
+GPU_STEPS = frozenset(
+    {"refine", "own", "shift", "sft", "evaluate", "evaluate-arms", "drift", "prepare", "cell"}
+)
 """Steps that load a model; they run as `cluster.gpu` says."""
 CPU_STEPS = frozenset(
-    {"ingest", "merge", "champion", "arm", "gate", "record", "register", "finish"}
+    {"ingest", "merge", "pick", "champion", "arm", "gate", "record", "register", "finish"}
     | {"gather", "conclude", "track"}
 )
 """All others; they run as `cluster.cpu` says."""

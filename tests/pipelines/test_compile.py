@@ -93,11 +93,12 @@ def test_the_manifests_are_what_the_cluster_takes() -> None:
 
 def test_every_component_is_in_a_pipeline_and_installs_nothing() -> None:
     in_shards = text_of(align_of(ShardsConfig(refine=2, evaluate=2)))
-    texts = [COMPILED.read_text(), STUDY.read_text(), in_shards]
+    together = text_of(align_of(ShardsConfig(), one_engine=True))
+    texts = [COMPILED.read_text(), STUDY.read_text(), in_shards, together]
     executors = [
         name for text in texts for name in yaml.safe_load(text)["deploymentSpec"]["executors"]
     ]
-    used = {re.sub(r"^exec-|-\d+$", "", name) for name in executors}
+    used = {re.sub(r"^exec-|-\d+$", "", name).replace("-", "_") for name in executors}
     folders = {path.parent.name for path in (ROOT / "components").glob("*/component.py")}
     assert used == folders
     assert not any("pip install" in text for text in texts)

@@ -224,7 +224,8 @@ def sharded_documents() -> list[Spec]:
 
 @pytest.fixture(scope="module")
 def all_documents(documents: list[Spec], sharded_documents: list[Spec]) -> list[list[Spec]]:
-    return [documents, sharded_documents, documents_of(text_of(on_cluster(CONFIG, study)))]
+    others = [align_on(CONFIG, ShardsConfig(), one_engine=True), on_cluster(CONFIG, study)]
+    return [documents, sharded_documents, *(documents_of(text_of(each)) for each in others)]
 
 
 def test_every_step_is_there_with_its_pod(all_documents: list[list[Spec]]) -> None:

@@ -16,7 +16,7 @@ from dgr.errors import UserError
 from dgr.files import read_json, write_json
 from dgr.registry import list_models
 from dgr.registry.tracking import DEFAULT_FILE
-from dgr.steps import verify
+from dgr.steps import input_digest, verify
 from pipelines.align import ARMS_AT_ONCE
 from pipelines.local import run_align
 
@@ -231,6 +231,30 @@ def test_in_shards_a_run_leaves_the_same_bytes_and_a_killed_shard_alone_is_done_
     info = read_json(runs / "small" / "run.json")
     assert set(info["steps"]) == set(STEPS)
     assert (info["steps"]["refine"]["shards"], info["steps"]["evaluate/dgr"]["shards"]) == (3, 2)
+
+
+def test_by_one_engine_the_arms_are_adapters_of_the_target(
+    runs: Path, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = align(
+        small,
+        runs,
+        name="adapters",
+        one_engine=True,
+        sft=small["sft"] | {"method": "lora"},
+        gate=small["gate"] | {"min_items": 50},  # nothing is registered
+    )
+    begun = [task for line in capsys.readouterr().err.splitlines() if (task := started(line))]
+    assert sorted(task for task in begun if task.startswith(("evaluate", "pick"))) == [
+        "evaluate-arms", "evaluate/champion", "pick/base", "pick/dgr", "pick/vanilla",
+    ]  # fmt: skip
+    for arm in ("dgr", "vanilla"):
+        inputs = verify(run / "evaluate" / arm)["inputs"]
+        assert inputs["model"] == input_digest(run / "sft" / arm / "model")
+        assert inputs["adapter"] == input_digest(run / "sft" / arm / "adapter")
+    assert "adapter" not in verify(run / "evaluate" / "base")["inputs"]
+    assert not (run / "evaluations").exists()
+    assert set(read_json(run / "decision.json")["arms"]) == {"base", "dgr", "vanilla"}
 
 
 def test_a_rejected_candidate_is_recorded_and_not_registered(
