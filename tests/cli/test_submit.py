@@ -16,7 +16,7 @@ from tests.study.cells import study_file
 NANO = ROOT / "configs" / "nano.yaml"
 GRID = {
     "arms": ["vanilla"],
-    "axes": {"set": ["r1-act"], "method": ["full"], "budget": ["full 1e-4"]},
+    "axes": {"set": ["r1-act"], "method": ["full"], "budget": ["full 1e-3"]},
 }
 
 

@@ -11,7 +11,7 @@ from tests.study.cells import ROOT, study, study_file
 TAX: dict[str, Any] = {
     "arms": ["vanilla", "dgr"],
     "seeds": [0, 1],
-    "axes": {"set": ["r1-act", "direct-refusal"], "method": ["full"], "budget": ["full 1e-4"]},
+    "axes": {"set": ["r1-act", "direct-refusal"], "method": ["full"], "budget": ["full 1e-3"]},
 }
 
 
@@ -24,16 +24,16 @@ def test_every_combination_is_a_cell_once_and_each_seed_has_a_base(tmp_path: Pat
     cells = cells_of(study(tmp_path, "tax", [TAX, TAX | {"seeds": [1]}]))
     assert [cell.id for cell in cells[:2]] == ["base-s0", "base-s1"]
     assert len(cells) == 2 + 2 * 2 * 2 == len({cell.id for cell in cells})
-    found = next(cell for cell in cells if cell.id == "dgr-direct-refusal-full-full-1e-4-s1")
+    found = next(cell for cell in cells if cell.id == "dgr-direct-refusal-full-full-1e-3-s1")
     assert (found.arm, found.seed, found.base) == ("dgr", 1, "base-s1")
-    assert found.factors == {"set": "direct-refusal", "method": "full", "budget": "full 1e-4"}
+    assert found.factors == {"set": "direct-refusal", "method": "full", "budget": "full 1e-3"}
 
 
 def test_a_cell_is_the_runs_config_with_its_levels(tmp_path: Path) -> None:
     config = study(tmp_path, "tax", [TAX])
     cell = next(cell for cell in cells_of(config) if cell.id.startswith("dgr-direct"))
     run = cell.config(config.run)
-    assert (run.data.format, run.sft.learning_rate) == ("direct-refusal", 1e-4)
+    assert (run.data.format, run.sft.learning_rate) == ("direct-refusal", 1e-3)
     assert (run.seed, run.arms.arms, run.candidate) == (0, ("dgr",), "dgr")
     assert CellsConfig.of_study(config).of(cell).sft == run.sft
 
@@ -58,7 +58,7 @@ def test_a_level_may_name_another_arm(tmp_path: Path) -> None:
         ({"set": ["r1-act"], "method": ["full"]}, "each grid of tax needs the axes budget"),
         (TAX["axes"] | {"set": ["nowhere"]}, "axis 'set' has no level 'nowhere'"),
         (TAX["axes"] | {"colour": [1]}, "axes has no 'colour'"),
-        (TAX["axes"] | {"rows": [0]}, r"cell vanilla-r1-act-full-full-1e-4-0-s0: arms.rows"),
+        (TAX["axes"] | {"rows": [0]}, r"cell vanilla-r1-act-full-full-1e-3-0-s0: arms.rows"),
     ],
 )
 def test_a_study_that_makes_no_sense_is_told(tmp_path: Path, axes: Any, told: str) -> None:

@@ -45,7 +45,7 @@ def rows_of(found: Findings, name: str) -> tuple[tuple[str, ...], ...]:
 
 
 TAX = [{"arms": ["vanilla"], "axes": {"set": ["r1-act"], "method": ["full"],
-                                      "budget": ["full 1e-4", "full 3e-4"]}}]  # fmt: skip
+                                      "budget": ["full 1e-3", "full 3e-4"]}}]  # fmt: skip
 SAVES = "DGR removes most of the safety tax at equal safety"
 BOUNDED = "Over-refusal stays bounded"
 
@@ -56,9 +56,9 @@ def tax_rows(seeds: int, dgr: tuple[float, float, float]) -> Rows:
     for seed in range(seeds):
         rows.append((untrained(seed), records(1.0, 1.0, seed=seed), {}))
         shown = {
-            ("vanilla", "full 1e-4"): (0.95, 0.9, 0.0),
+            ("vanilla", "full 1e-3"): (0.95, 0.9, 0.0),
             ("vanilla", "full 3e-4"): (0.6, 0.0, 0.0),
-            ("dgr", "full 1e-4"): dgr,
+            ("dgr", "full 1e-3"): dgr,
             ("dgr", "full 3e-4"): dgr,
         }
         for (arm, budget), shares in shown.items():
@@ -96,11 +96,11 @@ def test_a_budget_is_chosen_by_the_other_seeds(tmp_path: Path) -> None:
     for seed in range(3):
         base = untrained(seed)
         folders[base.id] = finished(tmp_path, base, records(1.0, 1.0))
-        for budget, accuracy in (("full 1e-4", 0.8), ("full 3e-4", 1.0 if seed == 0 else 0.4)):
+        for budget, accuracy in (("full 1e-3", 0.8), ("full 3e-4", 1.0 if seed == 0 else 0.4)):
             cell = trained("vanilla", seed, base.id, set="r1-act", method="full", budget=budget)
             folders[cell.id] = finished(tmp_path, cell, records(accuracy, 0.0))
     cells = read_results(folders).trained
-    assert [run.level("budget") for run in best(cells, config.run.gate)] == ["full 1e-4"] * 3
+    assert [run.level("budget") for run in best(cells, config.run.gate)] == ["full 1e-3"] * 3
 
 
 SHIFT = [{"arms": ["dgr"], "axes": {"set": ["r1-act"], "refined_share": [0]}}]
