@@ -67,7 +67,7 @@ class TestVllm(Contract):
         long = " ".join(questions(20))
         requests = [Request(f"r{i}", f"{i} {long}", seed=i) for i in range(16)]
         found = self.run(make(NANO), requests, Sampling(max_new_tokens=2))
-        assert 4_096 < sum(one.prompt_tokens for one in found.values())
+        assert sum(one.prompt_tokens for one in found.values()) > 4_096
 
 
 def test_its_own_scores(reference: Make) -> None:
