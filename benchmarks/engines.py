@@ -2,9 +2,10 @@
 
     python -m benchmarks.engines --rows 96 --pairs 3
 
-Refinement: the whole step, with quality control and records on disk, against `model.generate` over
-its prompts in fixed batches of the same size. Scoring: `engine.score` against a bare forward pass
-over as many tokens in full batches with no padding. Models are loaded before the clock starts.
+Refinement and evaluation: the whole step, with quality control or judges and records on disk,
+against `model.generate` over its prompts in their order, in fixed batches of the same size.
+Scoring: `engine.score` against a bare forward pass over as many tokens in full batches with no
+padding. Models are loaded before the clock starts.
 Prints Markdown tables; --write puts them into docs/benchmarks.md.
 """
 
@@ -21,13 +22,16 @@ from benchmarks.measuring import ROOT, alternate, machine, ratios, report, sprea
 from dgr.config import RunConfig, load_run_config
 from dgr.data import ingest
 from dgr.engines import load_engine
-from dgr.engines.base import ScoreRequest
+from dgr.engines.base import Sampling, ScoreRequest
+from dgr.evaluate import evaluate
+from dgr.evaluate.suites import read_suite
 from dgr.files import read_records
-from dgr.records import RefinedSample, Sample
+from dgr.records import EvalRecord, RefinedSample, Sample
 from dgr.refine import refine
 from dgr.refine import step as refine_step
 from dgr.steps import summary_of
 from dgr.templates import fill
+from dgr.thinking import ChatFormat
 
 HEAD = ["", "dgr, tokens/s", "plain, tokens/s", "dgr / plain"]
 
@@ -35,7 +39,6 @@ HEAD = ["", "dgr, tokens/s", "plain, tokens/s", "dgr / plain"]
 def refinement(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list[str]:
     """Generated tokens a second of the step and of `model.generate`."""
     data = folder / "data"
-    ingest(config.data, out=data, seed=0)
     loaded: Callable[..., Any] = lambda config, model: engine  # noqa: E731
     step: Any = refine_step
     step.load_engine = loaded
@@ -56,15 +59,13 @@ def refinement(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list
         return float(sum(part["tokens"] for part in parts)) / seconds
 
     samples = list(read_records(data / "records.jsonl", Sample))
-    prompts, answers = _prompts(config, engine, samples)
-    size = engine.config.batch_size
+    prompts, answers = prompts_of(config, engine.chat, samples)
 
     def theirs() -> float:
         started, tokens = time.perf_counter(), 0
         for ids, ends in ((prompts, [engine.chat.close_id]), (answers, [])):
             stops = [*ends, *engine.turns.stops]
-            for start in range(0, len(ids), size):
-                tokens += _generate(engine, ids[start : start + size], stops, config)
+            tokens += _generate(engine, ids, stops, config.refine.sampling())
         return tokens / (time.perf_counter() - started)
 
     ours()  # what is imported late is there
@@ -74,28 +75,85 @@ def refinement(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list
         for row in read_records(folder / "out-0" / "records.jsonl", RefinedSample)
         for part in (row.trace, row.answer)
     )
+    return _row("refine", lengths, engine, found)
+
+
+def evaluation(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list[str]:
+    """Generated tokens a second of the step and of `model.generate`, on the run's own suites, of
+    each half as many questions as there are rows."""
+    limit = {"limit": (config.data.limit or 0) // 2}
+    suites = tuple(suite.model_copy(update=limit) for suite in config.evaluate.suites)
+    settings = config.evaluate.model_copy(update={"suites": suites})
+    runs = iter(range(2 * pairs + 1))
+
+    def ours() -> float:
+        out, started = folder / f"evaluated-{next(runs)}", time.perf_counter()
+        evaluate(
+            settings,
+            engine=config.engine,
+            model=ROOT / config.model,
+            out=out,
+            seed=0,
+            recorded=engine,
+        )
+        seconds = time.perf_counter() - started
+        return float(summary_of(out)["tokens"]["generated"]) / seconds
+
+    asked = [
+        (
+            suite.sampling.sampling(),
+            [
+                engine.chat.prompt_ids(item.question)
+                for item in read_suite(suite)
+                for _ in range(suite.samples)
+            ],
+        )
+        for suite in suites
+    ]
+
+    def theirs() -> float:
+        started = time.perf_counter()
+        stops = list(engine.turns.stops)
+        tokens = sum(_generate(engine, prompts, stops, sampling) for sampling, prompts in asked)
+        return tokens / (time.perf_counter() - started)
+
+    ours()
+    found = alternate(ours, theirs, pairs)
+    records = read_records(folder / "evaluated-0" / "records.jsonl", EvalRecord)
+    return _row("evaluate", sorted(row.tokens for row in records), engine, found)
+
+
+def _row(
+    name: str, lengths: list[int], engine: Any, found: tuple[list[float], list[float]]
+) -> list[str]:
     what = (
-        f"refine, {2 * len(samples)} completions of {lengths[0]} to {lengths[-1]} tokens "
-        f"(median {lengths[len(lengths) // 2]}), batches of {size}"
+        f"{name}, {len(lengths)} completions of {lengths[0]} to {lengths[-1]} tokens "
+        f"(median {lengths[len(lengths) // 2]}), batches of {engine.config.batch_size}"
     )
     return [what, spread(found[0], 0), spread(found[1], 0), spread(ratios(*found))]
 
 
-def _prompts(
-    config: RunConfig, engine: Any, samples: list[Sample]
+def prompts_of(
+    config: RunConfig, chat: ChatFormat, samples: list[Sample]
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Token ids of the prompts for traces, and of those for answers on the original traces."""
     traces, answers = [], []
     for row in samples:
         named = {"question": row.question, "trace": row.trace, "answer": row.answer}
-        traces.append(engine.chat.prompt_ids(fill(config.refine.trace_template, **named), None))
+        traces.append(chat.prompt_ids(fill(config.refine.trace_template, **named), None))
         asked = fill(config.refine.answer_template, **named)
-        answers.append(engine.chat.prompt_ids(asked, row.trace))
+        answers.append(chat.prompt_ids(asked, row.trace))
     return traces, answers
 
 
-def _generate(engine: Any, prompts: list[list[int]], stops: list[int], config: RunConfig) -> int:
-    """One batch through `model.generate`; how many tokens it wrote, each end token included."""
+def _generate(engine: Any, prompts: list[list[int]], stops: list[int], sampling: Sampling) -> int:
+    """Tokens that `model.generate` writes, batch after batch, each end token included."""
+    size = engine.config.batch_size
+    starts = range(0, len(prompts), size)
+    return sum(_batch(engine, prompts[at : at + size], stops, sampling) for at in starts)
+
+
+def _batch(engine: Any, prompts: list[list[int]], stops: list[int], sampling: Sampling) -> int:
     width = max(map(len, prompts))
     ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
@@ -104,10 +162,10 @@ def _generate(engine: Any, prompts: list[list[int]], stops: list[int], config: R
             input_ids=ids,
             attention_mask=mask,
             do_sample=True,
-            temperature=config.refine.temperature,
-            top_p=config.refine.top_p,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
             top_k=0,
-            max_new_tokens=config.refine.max_new_tokens,
+            max_new_tokens=sampling.max_new_tokens,
             eos_token_id=stops,
             pad_token_id=0,
         )[:, width:]
@@ -149,24 +207,31 @@ def scoring(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list[st
     return [what, spread(found[0], 0), spread(found[1], 0), spread(ratios(*found))]
 
 
+MEASURES = {"refine-transformers": refinement, "evaluate": evaluation, "score": scoring}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=192)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--only", choices=MEASURES, help="one of them, not all")
     parser.add_argument("--write", action="store_true", help="put them into docs/benchmarks.md")
     options = parser.parse_args()
     overrides = [f"data.limit={options.rows}", f"engine.batch_size={options.batch}"]
     config = load_run_config(ROOT / "configs" / "nano.yaml", overrides)
     engine = load_engine(config.engine, ROOT / config.model)
-    command = (
-        f"`python -m benchmarks.engines --rows {options.rows} --pairs {options.pairs} "
-        f"--batch {options.batch}`, {options.pairs} pairs"
-    )
     with tempfile.TemporaryDirectory() as scratch:
-        for name, measure in (("refine-transformers", refinement), ("score", scoring)):
+        ingest(config.data, out=Path(scratch) / "data", seed=0)
+        for name, measure in MEASURES.items():
+            if options.only not in (None, name):
+                continue
             row = measure(config, engine, Path(scratch), options.pairs)
             where = machine("torch", "transformers")
+            command = (
+                f"`python -m benchmarks.engines --only {name} --rows {options.rows} "
+                f"--pairs {options.pairs} --batch {options.batch}`, {options.pairs} pairs"
+            )
             report(name, f"{where}\n\n{table(HEAD, [row])}\n\n{command}", options.write)
 
 

@@ -2,10 +2,12 @@
 
     python -m benchmarks.sft --steps 40 --pairs 3
 
-Both get the same token ids and labels, batches of the same size, and the same learning rate,
-schedule and number of steps; all else of TRL is its default. Each run is a process of its own,
-timed after its imports, from loading the model to weights on disk. The final loss is the mean of
-the last quarter of the steps. Prints a Markdown table; --write puts it into docs/benchmarks.md.
+Both get the same token ids and labels in the same batches, and the same learning rate, schedule and
+number of steps; all else of TRL is its default. Once both keep activations for the backward pass,
+as the step does by default, and once both compute them again, as TRL does by default. Each run is
+a process of its own, timed after its imports, from loading the model to weights on disk. The final
+loss is the mean of the last quarter of the steps. Prints a Markdown table; --write puts it into
+docs/benchmarks.md.
 """
 
 import argparse
@@ -20,21 +22,26 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measuring import ROOT, alternate, machine, ratios, report, spread, table
 from dgr.files import read_records
 from dgr.records import Origin, Sample, TrainingRow
 from dgr.settings import Settings
 from dgr.sft import SftConfig, TrainStep, train
-from dgr.sft.step import _rows
+from dgr.sft.step import _order, _rows
+from dgr.sft.team import ALONE
 from dgr.steps import StepFolder
 
 MODEL = ROOT / "models" / "nano-lrm"
 DATA = MODEL / "data" / "nano-r1-act.jsonl"
 
 
-def settings(steps: int) -> SftConfig:
-    return SftConfig(learning_rate=3e-4, max_steps=steps, batch_size=8)
+def settings(steps: int, again: bool) -> SftConfig:
+    """`again`: whether activations are computed again."""
+    return SftConfig(
+        learning_rate=3e-4, max_steps=steps, batch_size=8, gradient_checkpointing=again
+    )
 
 
 def make_arm(folder: Path) -> Path:
@@ -58,26 +65,35 @@ def make_arm(folder: Path) -> Path:
     return folder / "arm"
 
 
-def ours(steps: int, arm: Path, out: Path) -> list[float]:
-    train(settings(steps), model=MODEL, arm=arm, out=out, seed=0)
+def ours(config: SftConfig, arm: Path, out: Path) -> list[float]:
+    train(config, model=MODEL, arm=arm, out=out, seed=0)
     return [row.loss for row in read_records(out / "records.jsonl", TrainStep)]
 
 
-def theirs(steps: int, arm: Path, out: Path) -> list[float]:
+def theirs(config: SftConfig, arm: Path, out: Path) -> list[float]:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    config = settings(steps)
+    steps = config.max_steps or 0
     tokenizer, rows, _ = _rows(config, MODEL, arm)
-    trainer = SFTTrainer(
+    order = _order(config, rows, seed=0, team=ALONE)
+
+    class Ordered(SFTTrainer):
+        """The same rows in the same batches."""
+
+        def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
+            return order
+
+    trainer = Ordered(
         model=AutoModelForCausalLM.from_pretrained(MODEL),
         args=SFTConfig(
             output_dir=str(out),
             per_device_train_batch_size=config.batch_size,
             max_steps=steps,
             learning_rate=config.learning_rate,
+            gradient_checkpointing=config.gradient_checkpointing,
             lr_scheduler_type="cosine",
             warmup_steps=math.ceil(config.warmup_ratio * steps),
             logging_steps=1,
@@ -94,18 +110,50 @@ def theirs(steps: int, arm: Path, out: Path) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-SIDES: dict[str, Callable[[int, Path, Path], list[float]]] = {"ours": ours, "theirs": theirs}
+SIDES: dict[str, Callable[[SftConfig, Path, Path], list[float]]] = {"ours": ours, "theirs": theirs}
 
 
-def one(side: str, steps: int, arm: Path, out: Path) -> None:
+def one(side: str, config: SftConfig, arm: Path, out: Path) -> None:
     """One side in this process; its figures as JSON."""
     import trl.trainer.sft_trainer  # noqa: F401  # not timed
 
     started = time.perf_counter()
-    losses = SIDES[side](steps, arm, out)
+    losses = SIDES[side](config, arm, out)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([seconds, peak, statistics.mean(losses[-max(1, steps // 4) :])]))
+    print(json.dumps([seconds, peak, statistics.mean(losses[-max(1, len(losses) // 4) :])]))
+
+
+def compare(steps: int, again: bool, pairs: int, arm: Path) -> list[list[str]]:
+    """The rows of the table for one setting."""
+    figures: dict[str, list[list[float]]] = {side: [] for side in SIDES}
+
+    def run(side: str) -> float:
+        out = arm.parent / f"{side}-{again}-{len(figures[side])}"
+        command = [sys.executable, "-m", "benchmarks.sft", "--steps", str(steps)]
+        done = subprocess.run(
+            [*command, *(["--again"] if again else []), "--one", side, str(arm), str(out)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        figures[side].append(json.loads(done.stdout.splitlines()[-1]))
+        return figures[side][-1][0]
+
+    seconds = alternate(lambda: run("ours"), lambda: run("theirs"), pairs)
+    speeds = {"ours": spread(ratios(seconds[1], seconds[0])), "theirs": ""}
+    return [
+        [
+            f"{name}, {'computed again' if again else 'kept'}",
+            *(
+                spread([found[place] for found in figures[side]], digits)
+                for place, digits in ((0, 1), (1, 0), (2, 4))
+            ),
+            speeds[side],
+        ]
+        for name, side in (("dgr", "ours"), ("TRL", "theirs"))
+    ]
 
 
 def main() -> None:
@@ -114,43 +162,24 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="put it into docs/benchmarks.md")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--again", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         side, arm, out = options.one
-        one(side, options.steps, Path(arm), Path(out))
+        one(side, settings(options.steps, options.again), Path(arm), Path(out))
         return
-    figures: dict[str, list[list[float]]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory() as scratch:
-        arm = make_arm(Path(scratch))
-
-        def run(side: str) -> float:
-            out = Path(scratch) / f"{side}-{len(figures[side])}"
-            command = [sys.executable, "-m", "benchmarks.sft", "--steps", str(options.steps)]
-            done = subprocess.run(
-                [*command, "--one", side, str(arm), str(out)],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdout=subprocess.PIPE,
-                check=True,
-            )
-            figures[side].append(json.loads(done.stdout.splitlines()[-1]))
-            return figures[side][-1][0]
-
-        seconds = alternate(lambda: run("ours"), lambda: run("theirs"), options.pairs)
-    rows = [
-        [
-            name,
-            spread([found[0] for found in figures[side]], 1),
-            spread([found[1] for found in figures[side]], 0),
-            spread([found[2] for found in figures[side]], 3),
+        arm_folder = make_arm(Path(scratch))
+        rows = [
+            row
+            for again in (False, True)
+            for row in compare(options.steps, again, options.pairs, arm_folder)
         ]
-        for name, side in (("dgr", "ours"), ("TRL", "theirs"))
-    ]
-    speed = spread(ratios(seconds[1], seconds[0]))
+    head = ["activations", "s", "peak RSS, MiB", "final loss", "speed, dgr / TRL"]
     text = (
-        f"{machine('torch', 'trl')}\n\n{table(['', 's', 'peak RSS, MiB', 'final loss'], rows)}\n\n"
-        f"Speed, dgr / TRL: {speed}\n\n`python -m benchmarks.sft --steps {options.steps} "
-        f"--pairs {options.pairs}`, {options.pairs} pairs"
+        f"{machine('torch', 'trl')}\n\n{table(head, rows)}\n\n"
+        f"`python -m benchmarks.sft --steps {options.steps} --pairs {options.pairs}`, "
+        f"{options.pairs} pairs"
     )
     report("sft", text, options.write)
 

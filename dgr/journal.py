@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from dgr.files import unwritable
 
@@ -20,24 +20,25 @@ SYNC_SECONDS = 0.5
 """A line is the kernel's as soon as it is added, and safe from its crash after so long."""
 BLOCK = 1 << 20
 
-RowT = TypeVar("RowT", bound=BaseModel)
+RowT = TypeVar("RowT")
+"""A record, or a dataclass."""
 
 
 class Journal(Generic[RowT]):
     """Records by key, in a file of lines; `rows` reads one when it is asked for."""
 
     def __init__(self, path: Path, kind: type[RowT], key: Callable[[RowT], str]) -> None:
-        self._lines, self._key = _Lines(path), key
+        self._lines, self._rows, self._key = _Lines(path), TypeAdapter(kind), key
         self._places: dict[str, tuple[int, int]] = {}
-        for place, line, row in self._lines.recover(kind):
+        for place, line, row in self._lines.recover(self._rows):
             self._places[key(row)] = place, len(line)
-        self.rows: Mapping[str, RowT] = _Rows(self._lines, self._places, kind)
+        self.rows: Mapping[str, RowT] = _Rows(self._lines, self._places, self._rows)
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
 
     def add(self, row: RowT) -> None:
-        line = row.model_dump_json().encode() + b"\n"
+        line = self._rows.dump_json(row) + b"\n"
         self._places[self._key(row)] = self._lines.append(line), len(line)
 
     def clear(self) -> None:
@@ -53,13 +54,13 @@ class _Rows(Mapping[str, RowT]):
     """The records of a journal, each read from the file when it is asked for."""
 
     def __init__(
-        self, lines: "_Lines", places: Mapping[str, tuple[int, int]], kind: type[RowT]
+        self, lines: "_Lines", places: Mapping[str, tuple[int, int]], rows: TypeAdapter[RowT]
     ) -> None:
-        self._lines, self._places, self._kind = lines, places, kind
+        self._lines, self._places, self._rows = lines, places, rows
 
     def __getitem__(self, key: str) -> RowT:
         place, length = self._places[key]
-        return self._kind.model_validate_json(self._lines.read(place, length))
+        return self._rows.validate_json(self._lines.read(place, length))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -75,10 +76,10 @@ class Ledger(Generic[RowT]):
     """
 
     def __init__(self, path: Path, kind: type[RowT], window: int) -> None:
-        self._lines, self._kind = _Lines(path), kind
+        self._lines, self._rows = _Lines(path), TypeAdapter(kind)
         self.count = 0
         whole = 0
-        for place, line, _ in self._lines.recover(kind):
+        for place, line, _ in self._lines.recover(self._rows):
             self.count += 1
             if self.count % window == 0:
                 whole = place + len(line)
@@ -87,10 +88,10 @@ class Ledger(Generic[RowT]):
 
     def __iter__(self) -> Iterator[RowT]:
         for line in self._lines:
-            yield self._kind.model_validate_json(line)
+            yield self._rows.validate_json(line)
 
     def extend(self, rows: Iterable[RowT]) -> None:
-        lines = [row.model_dump_json().encode() + b"\n" for row in rows]
+        lines = [self._rows.dump_json(row) + b"\n" for row in rows]
         self._lines.append(b"".join(lines))
         self.count += len(lines)
 
@@ -122,12 +123,12 @@ class _Lines:
         with self._path.open("rb") as file:
             yield from file
 
-    def recover(self, kind: type[RowT]) -> Iterator[tuple[int, bytes, RowT]]:
+    def recover(self, rows: TypeAdapter[RowT]) -> Iterator[tuple[int, bytes, RowT]]:
         """Every whole line with its place; what a crash cut is dropped, with all after it."""
         place = 0
         for line in self:
             try:
-                row = kind.model_validate_json(line)
+                row = rows.validate_json(line)
             except ValidationError:
                 break
             if not line.endswith(b"\n"):
@@ -142,9 +143,9 @@ class _Lines:
         try:
             if self._problem:
                 raise self._problem
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            written = os.write(self._file, data)
+            while written < len(data):
+                written += os.write(self._file, data[written:])
         except OSError as error:
             raise unwritable(self._path, error) from error
         self.size += len(data)

@@ -1,8 +1,11 @@
 """Seeds of single requests, derived from the run's seed and what the request is."""
 
-from dgr.files import canonical_json, sha256_text
+import hashlib
+
+from pydantic_core import to_json
 
 
 def derive(*parts: int | str) -> int:
     """A 63-bit seed: equal parts, equal seed, whatever the order or batch of the requests."""
-    return int(sha256_text(canonical_json(list(parts)))[:16], 16) >> 1
+    digest = hashlib.sha256(to_json(parts)).digest()
+    return int.from_bytes(digest[:8]) >> 1

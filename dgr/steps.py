@@ -13,6 +13,7 @@ restart with the same fingerprint goes on and one with another starts afresh.
 """
 
 import fcntl
+import gc
 import os
 import resource
 import shutil
@@ -57,7 +58,11 @@ WORK_ENV = "DGR_WORK"
 PACKAGES = ("torch", "transformers", "trl", "peft", "kfp", "mlflow", "numpy", "scipy")
 """Packages whose version a run's record names."""
 
-RowT = TypeVar("RowT", bound=BaseModel)
+NEW_OBJECTS = 50_000
+"""Objects after which Python looks for cycles among them. A step makes records by the million and
+no cycles: with Python's own 700, it looks at them all again and again."""
+
+RowT = TypeVar("RowT")
 
 
 @lru_cache(maxsize=1)
@@ -180,6 +185,8 @@ class StepFolder:
                 f"another process is running this very step ({self.step}) in {self.work}; "
                 "wait for it or stop it"
             ) from None
+        self._thresholds = gc.get_threshold()
+        gc.set_threshold(NEW_OBJECTS, *self._thresholds[1:])
         return self
 
     def __exit__(
@@ -188,6 +195,7 @@ class StepFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        gc.set_threshold(*self._thresholds)
         for file in self._open:
             file.close()
         if self._lock is not None:

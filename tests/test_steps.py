@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import signal
@@ -47,6 +48,13 @@ def test_manifest_names_every_file_and_is_repeatable(tmp_path: Path, source: Pat
     assert set(manifest["files"]) == {"records.jsonl", "summary.json"}
     assert manifest_digest(tmp_path / "one") == manifest_digest(tmp_path / "two")
     assert not (tmp_path / "one" / ".work").exists()
+
+
+def test_garbage_is_collected_seldom_within_a_step_alone(tmp_path: Path, source: Path) -> None:
+    usual = gc.get_threshold()
+    with StepFolder(tmp_path / "out", "tiny", Config(), {"data": source}, 0):
+        assert gc.get_threshold()[0] > usual[0]
+    assert gc.get_threshold() == usual
 
 
 def test_finished_step_is_found_again_unless_anything_changed(tmp_path: Path, source: Path) -> None:

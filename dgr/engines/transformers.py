@@ -29,6 +29,9 @@ COMPACT_BELOW = 0.75
 """Finished rows leave the batch, and waiting ones follow, once fewer than this share runs."""
 WINDOW = 16
 """Batches of requests that are taken in and sorted by length at a time."""
+BUSY_TOKENS, SLACK = 2_048, 1 / 16
+"""A scoring batch of so many tokens keeps any device busy: it takes no text that is longer than its
+shortest by more than this share, so that little of it is padding."""
 LOGIT_BYTES = 1 << 29
 """Most memory that the float32 logits of one scoring batch may take."""
 
@@ -155,24 +158,24 @@ class TransformersEngine:
         self, models: Sequence[Any], requests: Iterable[ScoreRequest]
     ) -> Iterator[tuple[Text, list[torch.Tensor]]]:
         """Each text with every model's float32 logits at its completion, [tokens, vocabulary]."""
-        waiting = deque(sorted(map(self.turns.text, requests), key=lambda text: len(text.ids)))
+        waiting = deque(sorted(map(self.turns.text, requests), key=lambda text: text.tokens))
         while waiting:
             batch = self._neighbours(waiting)
             try:
                 logits = self._logits(models, batch)
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                padded = len(batch) * len(batch[-1].ids)
+                padded = len(batch) * batch[-1].tokens
                 self._tokens = _halved(padded if len(batch) > 1 else 1, error)
                 waiting.extendleft(reversed(batch))
                 continue
             for place, text in enumerate(batch):
-                span = slice(len(text.prompt) - 1, len(text.ids) - 1)
+                span = slice(len(text.prompt) - 1, text.tokens - 1)
                 yield text, [found[place, span].float() for found in logits]
 
     def _logits(self, models: Sequence[Any], batch: Sequence[Text]) -> list[torch.Tensor]:
-        width = len(batch[-1].ids)
+        width = batch[-1].tokens
         ids = torch.tensor(
-            [text.ids + [0] * (width - len(text.ids)) for text in batch], device=self.device
+            [text.ids + [0] * (width - text.tokens) for text in batch], device=self.device
         )
         # Right padding: causal attention never sees it, so no mask is needed.
         return [model(input_ids=ids, use_cache=False).logits for model in models]
@@ -182,7 +185,11 @@ class TransformersEngine:
         vocabulary = self.model.config.get_text_config().vocab_size
         budget = max(1, min(self._tokens, LOGIT_BYTES // (4 * vocabulary)))
         batch = [texts.popleft()]
-        while texts and (len(batch) + 1) * len(texts[0].ids) <= budget:
+        longest = (1 + SLACK) * batch[0].tokens
+        while texts:
+            padded = (len(batch) + 1) * texts[0].tokens
+            if padded > (budget if texts[0].tokens <= longest else min(budget, BUSY_TOKENS)):
+                break
             batch.append(texts.popleft())
         return batch
 

@@ -32,6 +32,10 @@ class Text:
     def ids(self) -> list[int]:
         return self.prompt + self.trace + self.answer
 
+    @property
+    def tokens(self) -> int:
+        return len(self.prompt) + len(self.trace) + len(self.answer)
+
 
 class Turns:
     """Requests and completions of the model in a local folder, of which no weights are read."""

@@ -207,7 +207,7 @@ class _Running:
         if self._loop.is_running():
             self._call(self._shut_down()).result()
             self._end_loop()
-            self._vllm = None  # its finaliser fails in a process that ends
+            self._vllm = None  # nothing holds it now: its finaliser fails in a process that ends
             for process in self._processes:
                 process.join(END_SECONDS)
 
@@ -256,8 +256,18 @@ class _Running:
         self._vllm.shutdown()
 
     def _end_loop(self) -> None:
+        self._call(_end_tasks()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
+
+
+async def _end_tasks() -> None:
+    """End what else runs in this loop: vLLM's own tasks hold it."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _environment(config: VllmConfig) -> None:
@@ -273,12 +283,14 @@ async def _load(config: VllmConfig, model: Path, context: int) -> tuple[Any, boo
     """vLLM, and whether it runs on the CPU."""
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
+    from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
 
     cpu = current_platform.is_cpu()
     if cpu and config.batch_invariant:
         raise UserError("engine.batch_invariant needs a GPU; set it to false")
-    vllm = AsyncLLM.from_engine_args(
+    # It gets no name: an import that fails within vLLM keeps this frame, with what its names hold.
+    return AsyncLLM.from_engine_args(
         AsyncEngineArgs(
             model=str(model),
             tokenizer=str(model),
@@ -291,6 +303,8 @@ async def _load(config: VllmConfig, model: Path, context: int) -> tuple[Any, boo
             data_parallel_size=config.data_parallel,
             gpu_memory_utilization=config.gpu_memory,
             enable_prefix_caching=config.prefix_caching,
+            # On the CPU, vLLM 0.32 dies of a prompt in pieces that has a seed.
+            enable_chunked_prefill=False if cpu else None,
             enforce_eager=config.eager,
             enable_lora=config.max_adapters > 0,
             max_loras=max(1, config.max_adapters),
@@ -298,9 +312,9 @@ async def _load(config: VllmConfig, model: Path, context: int) -> tuple[Any, boo
             # Our sampling parameters are all there is; the model's folder adds none.
             generation_config="vllm",
             disable_log_stats=True,
-        )
-    )
-    return vllm, cpu
+        ),
+        usage_context=UsageContext.LLM_CLASS,  # by which vLLM chooses how many tokens a step takes
+    ), cpu
 
 
 def _dtype(config: VllmConfig, cpu: bool) -> str:

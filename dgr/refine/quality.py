@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,11 +20,13 @@ _MARKER = re.compile(
     r"|\[/?INST\]|<</?SYS>>|</s>",  # Llama 2, Mistral
     re.IGNORECASE,
 )
+_WORD_CHARACTER = re.compile(r"\w")
 _LETTER = re.compile("[A-Za-z]")
 # Scripts without spaces between words count by the character: kana, ideographs, Thai.
 _WORD = re.compile(
     r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]|[^\W\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]+"
 )
+_ASCII_WORDS = bytes(code if re.match(rb"\w", bytes([code])) else 32 for code in range(256))
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,13 @@ class QualityControl:
 
     def __init__(self, config: QualityConfig, judge: Judge) -> None:
         self._judge = judge
-        self._judged: tuple[Candidate | None, tuple[Stance, Stance]]
-        self._judged = None, (Stance.UNSCORED, Stance.UNSCORED)
-        self._meta = phrase_pattern(config.meta_phrases)
+        # Two rules ask, all candidates of a text have one original, and judging costs most here.
+        self._stance = lru_cache(maxsize=16)(self._judged)
+        self._phrases = tuple(map(_plain, config.meta_phrases))
+        self._meta = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, self._phrases))})(?!\w)")
         rules: dict[str, tuple[bool, Rule]] = {
             "overthinking": (config.overthinking, lambda rewrite: not rewrite.complete),
-            "empty": (config.empty, lambda rewrite: not re.search(r"\w", rewrite.text)),
+            "empty": (config.empty, lambda rewrite: not _WORD_CHARACTER.search(rewrite.text)),
             "format": (config.format, lambda rewrite: bool(_MARKER.search(rewrite.text))),
             "meta-thinking": (config.meta_thinking, self._is_meta),
             "loop": (config.loop, lambda rewrite: loops(rewrite.text)),
@@ -63,51 +66,44 @@ class QualityControl:
         self._rules = {name: rule for name, (on, rule) in rules.items() if on}
 
     def problem(self, candidate: Candidate) -> str | None:
-        return next((name for name, rule in self._rules.items() if rule(candidate)), None)
+        for name, rule in self._rules.items():
+            if rule(candidate):
+                return name
+        return None
 
     def _is_meta(self, candidate: Candidate) -> bool:
-        if self._meta is None:
+        said = _plain(candidate.text)
+        if not any(phrase in said for phrase in self._phrases):  # nearly always, and much cheaper
             return False
         given = _plain(f"{candidate.sample.question}\n{candidate.original}")
-        return any(_plain(found) not in given for found in self._meta.findall(candidate.text))
+        return any(found not in given for found in self._meta.findall(said))
 
     def _is_unsafe(self, candidate: Candidate) -> bool:
-        if candidate.sample.harmful is False:
+        if candidate.sample.harmful is False or self._after(candidate) is not Stance.COMPLIES:
             return False
-        before, after = self._stances(candidate)
-        return after is Stance.COMPLIES and before is not Stance.COMPLIES
+        return self._before(candidate) is not Stance.COMPLIES
 
     def _changes_stance(self, candidate: Candidate) -> bool:
         """An original that cannot be judged leaves nothing to keep."""
-        before, after = self._stances(candidate)
-        if before is Stance.COMPLIES and after is Stance.REFUSES:
-            return candidate.sample.harmful is not True
+        after = self._after(candidate)
+        if candidate.sample.harmful is True and after is Stance.REFUSES:
+            return False  # whatever the original does
+        before = self._before(candidate)
         return before is not Stance.UNSCORED and after is not before
 
-    def _stances(self, candidate: Candidate) -> tuple[Stance, Stance]:
-        """Before and after; two rules ask for them, and judging is what costs most here."""
-        if self._judged[0] is not candidate:
-            self._judged = candidate, self._judge_both(candidate)
-        return self._judged[1]
+    def _before(self, candidate: Candidate) -> Stance:
+        return self._stance(candidate.sample.question, candidate.original, candidate.part)
 
-    def _judge_both(self, candidate: Candidate) -> tuple[Stance, Stance]:
-        def stance(text: str) -> Stance:
-            question = candidate.sample.question
-            return self._judge.judge(question, text, candidate.part.value).stance
+    def _after(self, candidate: Candidate) -> Stance:
+        return self._stance(candidate.sample.question, candidate.text, candidate.part)
 
-        return stance(candidate.original), stance(candidate.text)
-
-
-def phrase_pattern(phrases: tuple[str, ...]) -> re.Pattern[str] | None:
-    """Any of the phrases as whole words, in any case, over any white space; None for none."""
-    if not phrases:
-        return None
-    escaped = (r"\s+".join(map(re.escape, phrase.split())) for phrase in phrases)
-    return re.compile(rf"(?<!\w)(?:{'|'.join(escaped)})(?!\w)", re.IGNORECASE)
+    def _judged(self, question: str, text: str, part: Component) -> Stance:
+        return self._judge.judge(question, text, part.value).stance
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.lower().split())
+    """Without difference of case and white space."""
+    return " ".join(text.casefold().split())
 
 
 def loops(text: str) -> bool:
@@ -115,12 +111,18 @@ def loops(text: str) -> bool:
 
     Punctuation does not count, so that a ruled table is no loop.
     """
-    words = _WORD.findall(text)
-    often = sum(count for count in Counter(words).values() if count >= LOOP_TIMES)
-    if often < LOOP_WORDS + LOOP_TIMES - 1:  # fewer than the shortest loop has
+    words = _words(text)
+    shortest = LOOP_WORDS + LOOP_TIMES - 1  # one word over and over; any other repeats more
+    if len(words) - len(set(words)) < shortest - 1:
         return False
     runs = Counter(tuple(words[i : i + LOOP_WORDS]) for i in range(len(words) - LOOP_WORDS + 1))
     return any(count >= LOOP_TIMES for count in runs.values())
+
+
+def _words(text: str) -> Sequence[str | bytes]:
+    if text.isascii():  # nearly always, and three times as fast
+        return text.encode().translate(_ASCII_WORDS).split()
+    return _WORD.findall(text)
 
 
 def _changes_script(candidate: Candidate) -> bool:

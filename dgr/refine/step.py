@@ -22,7 +22,7 @@ from dgr.journal import Journal
 from dgr.judges import load_judge
 from dgr.merging import Union
 from dgr.progress import Progress
-from dgr.records import Component, Finish, Record, RefinedSample, Refinement, Sample
+from dgr.records import Component, Finish, RefinedSample, Refinement, Sample
 from dgr.refine.config import RefineConfig
 from dgr.refine.quality import Candidate, QualityControl
 from dgr.refine.summary import Summary
@@ -37,7 +37,8 @@ WINDOW = 4_096
 """Rows that are refined at once, which is what memory holds: enough to keep any engine busy."""
 
 
-class Attempt(Record):
+@dataclass(slots=True)
+class Attempt:
     """One candidate as it was sampled: what the journal keeps."""
 
     key: str
@@ -120,7 +121,7 @@ class Task:
     trace: str | None
 
     def key(self, candidate: int) -> str:
-        return f"{self.sample.id}/{self.part.value}/{candidate}"
+        return f"{self.sample.id}/{self.part}/{candidate}"
 
 
 @dataclass
@@ -248,7 +249,7 @@ class Refiner:
         return replace(trial.request, key=task.key(candidate), seed=self._seed(task, candidate))
 
     def _seed(self, task: Task, candidate: int) -> int:
-        return derive(self.seed, "refine", task.sample.id, task.part.value, candidate)
+        return derive(self.seed, "refine", task.sample.id, task.part, candidate)
 
     def _check(self, trial: Trial, attempt: Attempt) -> None:
         task = trial.task
@@ -295,7 +296,8 @@ def _refinement(task: Task, trial: Trial | None, nlls: Mapping[str, float]) -> R
         return Refinement(
             original=task.original, text=None, reasons=(TOO_LONG,), candidates=0, tokens=0
         )
-    chosen = min(trial.passed, key=lambda attempt: nlls.get(attempt.key, 0.0), default=None)
+    passed = sorted(trial.passed, key=lambda attempt: nlls[attempt.key]) if nlls else trial.passed
+    chosen = passed[0] if passed else None
     return Refinement(
         original=task.original,
         text=chosen.text if chosen else None,

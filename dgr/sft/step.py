@@ -141,7 +141,7 @@ def _train(
     result = work / RESULT
     if team.leads:
         shutil.rmtree(result, ignore_errors=True)
-    with quiet(config.threads):
+    with quiet(config):
         model, stored = load_for_training(config, base)
         trained, log = fit(
             config,

@@ -253,17 +253,18 @@ def use_bfloat16(config: SftConfig) -> bool:
 
 
 @contextmanager
-def quiet(threads: int | None) -> Iterator[None]:
-    """Run the block with this many CPU threads (None: torch's own choice) and without the
-    libraries' progress bars and advice."""
-    keep_freed_memory()
+def quiet(config: SftConfig) -> Iterator[None]:
+    """Run the block with the config's CPU threads and without the libraries' progress bars and
+    advice."""
+    if not config.gradient_checkpointing:  # else memory is what there is too little of
+        keep_freed_memory()
     library: Any = _logging  # transformers does not type it
     before = torch.get_num_threads()
     verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()
     library.set_verbosity_error()
     library.disable_progress_bar()
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
     try:
         yield
     finally:

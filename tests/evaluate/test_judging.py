@@ -10,6 +10,7 @@ import pytest
 from dgr.engines import usage
 from dgr.engines.base import Completion, Request, Sampling
 from dgr.engines.config import TransformersConfig
+from dgr.engines.memory import release_memory
 from dgr.errors import UserError
 from dgr.evaluate import EvaluateConfig, evaluate, judging
 from dgr.evaluate import step as evaluate_step
@@ -115,6 +116,7 @@ class Bench:
 
         def release() -> None:
             self.held -= 1
+            release_memory()
 
         self.monkeypatch.setattr(evaluate_step, "load_engine", target)
         self.monkeypatch.setattr(usage, "release_memory", release)

@@ -62,6 +62,13 @@ class TestVllm(Contract):
         engine: Any = make(NANO)
         assert engine._running is None
 
+    def test_more_prompts_than_a_step_takes(self, make: Make) -> None:
+        """With seeds: vLLM on the CPU dies of a prompt that it takes in two pieces."""
+        long = " ".join(questions(20))
+        requests = [Request(f"r{i}", f"{i} {long}", seed=i) for i in range(16)]
+        found = self.run(make(NANO), requests, Sampling(max_new_tokens=2))
+        assert sum(one.prompt_tokens for one in found.values()) > 4_096
+
 
 def test_its_own_scores(reference: Make) -> None:
     engine = vllm_engine(NANO, scoring="engine")
