@@ -188,7 +188,9 @@ def deploy(
         say(f"{name}: {'changed' if before else 'created'}, {plan.model} v{plan.version}")
         with _taken_back_on_errors(cluster, before, after, seconds, say):
             ready = wait_ready(cluster, after, seconds)
-            report = ask_all(_url(ready, config, plan), name, probes, config.probes)
+            report = ask_all(
+                _url(ready, config, plan.canary is not None), name, probes, config.probes
+            )
             for line in report.lines():
                 say(f"{name}: {line}")
     if not report.problems:
@@ -218,9 +220,8 @@ def check(
     problems = _drifted(service, f"{registry.name} v{number}", uri)
     if "observedGeneration" not in service.get("status", {}) or not _is_ready(service):
         return Outcome(name, False, (*problems, "no server of its newest revision is ready"))
-    url = str(config.url or service["status"].get("url", "")).rstrip("/") + config.api_path
     try:
-        report = ask_all(url.rstrip("/"), name, probes, config.probes)
+        report = ask_all(_url(service, config), name, probes, config.probes)
     except UserError as error:
         return Outcome(name, False, (*problems, str(error)))
     problems += report.problems
@@ -326,11 +327,11 @@ def _waiting(service: Object) -> str:
     return ", ".join(waiting) or "the newest revision is not"
 
 
-def _url(service: Object, config: ServingConfig, plan: Deployment) -> str:
-    """Where the new servers answer: a canary at the URL of its own revision."""
+def _url(service: Object, config: ServingConfig, canary: bool = False) -> str:
+    """Where the servers answer: a canary at the URL of its own revision."""
     status = service["status"]
     url = config.url or status.get("url")
-    if plan.canary is not None and not config.url:
+    if canary and not config.url:
         traffic = status.get("components", {}).get("predictor", {}).get("traffic", [])
         url = next((each.get("url") for each in traffic if each.get("latestRevision")), None)
     if not url:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
-from components.evaluate import evaluate, evaluate_shard
+from components.evaluate import evaluate
 from components.merge import merge
-from components.refine import refine, refine_shard
+from components.refine import refine
 from dgr.shards import Shard, ShardsConfig
 
 Step = Callable[..., dsl.PipelineTask]
@@ -61,7 +61,7 @@ def _refine(count: int) -> GraphComponent:
     @dsl.pipeline(name="refine-shards")
     def refine_shards(settings: str, data: dsl.Input[dsl.Artifact]) -> Merged:
         with _each(count) as shard:
-            part = refine_shard(settings=settings, data=data, shard=shard)
+            part = refine(settings=settings, data=data, shard=shard)
         return _merged(part, settings=settings, step="refine")
 
     return refine_shards
@@ -71,7 +71,7 @@ def _base(count: int) -> GraphComponent:
     @dsl.pipeline(name="evaluate-base")
     def evaluate_base(settings: str, arm: str) -> Merged:
         with _each(count) as shard:
-            part = evaluate_shard(settings=settings, arm=arm, shard=shard)
+            part = evaluate(settings=settings, arm=arm, shard=shard)
         return _merged(part, settings=settings, step="evaluate", arm=arm)
 
     return evaluate_base
@@ -81,7 +81,7 @@ def _champion(count: int) -> GraphComponent:
     @dsl.pipeline(name="evaluate-champion")
     def evaluate_champion(settings: str, arm: str, source: str) -> Merged:
         with _each(count) as shard:
-            part = evaluate_shard(settings=settings, arm=arm, shard=shard, source=source)
+            part = evaluate(settings=settings, arm=arm, shard=shard, source=source)
         return _merged(part, settings=settings, step="evaluate", arm=arm, source=source)
 
     return evaluate_champion
@@ -91,7 +91,7 @@ def _arm(count: int) -> GraphComponent:
     @dsl.pipeline(name="evaluate-arm")
     def evaluate_arm(settings: str, arm: str, tuned: dsl.Input[dsl.Artifact]) -> Merged:
         with _each(count) as shard:
-            part = evaluate_shard(settings=settings, arm=arm, shard=shard, tuned=tuned)
+            part = evaluate(settings=settings, arm=arm, shard=shard, tuned=tuned)
         return _merged(part, settings=settings, step="evaluate", arm=arm)
 
     return evaluate_arm

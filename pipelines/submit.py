@@ -52,10 +52,8 @@ def submit(
     place = place_of(config, store)
     require(check_cluster(config))
     _check_free(client, config, place)
-    version, told = (
-        _version(client, _align(config)),
-        arguments(config, place, started=time.time()),
-    )
+    version = _version(client, _align(config))
+    told = arguments(config, place, started=time.time())
     return client.start(
         version,
         f"{config.name}-{token_hex(4)}",

@@ -6,12 +6,20 @@ from components.image import TRAIN
 
 
 @dsl.component(base_image=TRAIN, install_kfp_package=False)
-def refine(settings: str, data: dsl.Input[dsl.Artifact], out: dsl.Output[dsl.Artifact]) -> None:
-    """Let the target rewrite the data set into its own words, if any arm wants that."""
+def refine(
+    settings: str,
+    data: dsl.Input[dsl.Artifact],
+    out: dsl.Output[dsl.Artifact],
+    shard: str = "",
+) -> None:
+    """Let the target rewrite the data set into its own words, if any arm wants that.
+
+    With a `shard` such as `2/4`, that part of the rows alone.
+    """
     from dgr.refine import RefineConfig, refine
     from dgr.runtime import Component
 
-    with Component(settings, out, "refine") as step:
+    with Component(settings, out, "refine", shard) as step:
         if step.wanted:
             refine(
                 step.read(RefineConfig),
@@ -20,4 +28,5 @@ def refine(settings: str, data: dsl.Input[dsl.Artifact], out: dsl.Output[dsl.Art
                 data=step.input(data),
                 out=step.out,
                 seed=step.seed,
+                shard=step.shard,
             )

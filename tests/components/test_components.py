@@ -6,13 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2] / "components"
-MODULES = sorted([*ROOT.glob("*/component.py"), *ROOT.glob("*/shard.py")])
+MODULES = sorted(ROOT.glob("*/component.py"))
 MOST_STATEMENTS = 4
 """Imports, docstring and the parts of an expression are not counted."""
-
-
-def label(path: Path) -> str:
-    return f"{path.parent.name}-{path.stem}"
 
 
 def component(path: Path) -> ast.FunctionDef:
@@ -20,7 +16,7 @@ def component(path: Path) -> ast.FunctionDef:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=label)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.parent.name)
 def test_a_component_is_a_thin_face(path: Path) -> None:
     body = component(path).body[1:]  # after the docstring
     statements = [
@@ -33,7 +29,7 @@ def test_a_component_is_a_thin_face(path: Path) -> None:
     assert ast.get_docstring(component(path))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=label)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.parent.name)
 def test_a_component_names_an_image_and_installs_nothing(path: Path) -> None:
     [decorator] = component(path).decorator_list
     assert isinstance(decorator, ast.Call)
@@ -43,15 +39,8 @@ def test_a_component_names_an_image_and_installs_nothing(path: Path) -> None:
     assert set(given) == {"install_kfp_package", "base_image"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=label)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.parent.name)
 def test_the_package_exports_its_component(path: Path) -> None:
     init = (path.parent / "__init__.py").read_text()
     name = component(path).name
-    exported = f"{name} as {name}_shard" if path.stem == "shard" else name
-    assert f"from components.{path.parent.name}.{path.stem} import {exported}\n" in init
-
-
-@pytest.mark.parametrize("path", sorted(ROOT.glob("*/shard.py")), ids=lambda path: path.parent.name)
-def test_a_shard_is_placed_as_its_whole_step_is(path: Path) -> None:
-    """By the component's name a cluster knows resources, image and secrets of a step."""
-    assert component(path).name == component(path.with_name("component.py")).name
+    assert f"from components.{path.parent.name}.component import {name}\n" in init
