@@ -40,7 +40,7 @@ def test_an_evaluation_with_foreign_tasks_is_not_split() -> None:
         load_run_config(path, ["shards.refine=0"])
 
 
-def test_one_engine_needs_adapters_and_one_evaluation(tmp_path: Path) -> None:
+def test_one_engine_needs_adapters_and_one_evaluation() -> None:
     path = ROOT / "configs" / "nano.yaml"
     lora, one = "sft.method=lora", "one_engine=true"
     assert load_run_config(path, [lora, one]).one_engine

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dgr.engines import TransformersConfig
+from dgr.engines import TransformersConfig, load_engine
+from dgr.engines.adapters import Adapted
 from dgr.engines.base import Request
 from dgr.engines.usage import Metered
 from dgr.errors import UserError
@@ -171,7 +172,10 @@ def test_an_adapter_on_the_engines_model_answers_as_the_engine_with_it(
     base, tuned = Subject(NANO, tmp_path / "base"), Subject(NANO, tmp_path / "tuned", adapter)
     evaluate_together(config, [base, tuned], engine=engine, model=NANO, seed=1)
     evaluate(config, engine=engine, model=NANO, out=tmp_path / "alone", seed=1)
+    adapted = Adapted(load_engine(engine, NANO), adapter)
+    evaluate(config, engine=engine, model=NANO, out=tmp_path / "own", seed=1, recorded=adapted)
     assert records(Subject(NANO, tmp_path / "alone")) == records(base)
+    assert records(Subject(NANO, tmp_path / "own")) == records(tuned)
     said = [[row.trace for row in records(subject)] for subject in (base, tuned)]
     assert said[0] != said[1]
 
