@@ -10,6 +10,7 @@ Prints Markdown tables; --write puts them into docs/benchmarks.md.
 """
 
 import argparse
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -36,7 +37,13 @@ from dgr.thinking import ChatFormat
 HEAD = ["", "dgr, tokens/s", "plain, tokens/s", "dgr / plain"]
 
 
-def refinement(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list[str]:
+ENDS = 9
+"""End tokens of the random model: of 800 tokens, so a completion is 89 long on average."""
+
+
+def refinement(
+    config: RunConfig, engine: Any, folder: Path, pairs: int, name: str = "refine"
+) -> list[str]:
     """Generated tokens a second of the step and of `model.generate`."""
     data = folder / "data"
     loaded: Callable[..., Any] = lambda config, model: engine  # noqa: E731
@@ -45,7 +52,7 @@ def refinement(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list
     runs = iter(range(2 * pairs + 1))
 
     def ours() -> float:
-        out, started = folder / f"out-{next(runs)}", time.perf_counter()
+        out, started = folder / f"{name}-{next(runs)}", time.perf_counter()
         refine(
             config.refine,
             engine=config.engine,
@@ -72,10 +79,34 @@ def refinement(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list
     found = alternate(ours, theirs, pairs)
     lengths = sorted(
         part.tokens
-        for row in read_records(folder / "out-0" / "records.jsonl", RefinedSample)
+        for row in read_records(folder / f"{name}-0" / "records.jsonl", RefinedSample)
         for part in (row.trace, row.answer)
     )
-    return _row("refine", lengths, engine, found)
+    return _row(name, lengths, engine, found)
+
+
+def mixed_refinement(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list[str]:
+    """The same with lengths as mixed as those of reasoning models: by a model of the same shape and
+    random weights, which may end at any token, so that lengths are geometric."""
+    model = folder / "random"
+    _random_model(ROOT / config.model, model)
+    sampling = {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 600}
+    changed = config.model_copy(
+        update={"model": str(model), "refine": config.refine.model_copy(update=sampling)}
+    )
+    loaded = load_engine(config.engine, model)
+    return refinement(changed, loaded, folder, pairs, "refine, mixed lengths")
+
+
+def _random_model(like: Path, folder: Path) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    shutil.copytree(like, folder, ignore=shutil.ignore_patterns("*.safetensors", "data"))
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(like)).save_pretrained(folder)
+    ends = GenerationConfig.from_pretrained(like)
+    ends.eos_token_id = [ends.eos_token_id, *range(100, 100 + ENDS - 1)]
+    ends.save_pretrained(folder)
 
 
 def evaluation(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list[str]:
@@ -207,7 +238,12 @@ def scoring(config: RunConfig, engine: Any, folder: Path, pairs: int) -> list[st
     return [what, spread(found[0], 0), spread(found[1], 0), spread(ratios(*found))]
 
 
-MEASURES = {"refine-transformers": refinement, "evaluate": evaluation, "score": scoring}
+MEASURES = {
+    "refine-transformers": refinement,
+    "refine-mixed": mixed_refinement,
+    "evaluate": evaluation,
+    "score": scoring,
+}
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
     python benchmarks/refine_rows.py --rows 250000 500000 1000000
 
 Each size is a process of its own: templates, seeds, quality control with its judge, the journal
-of attempts, the ordered records, the summary and all digests; only the model is a stub. Prints
-a Markdown table; --write puts it into docs/benchmarks.md.
+of attempts, the ordered records, the summary and all digests; only the model is a stub. The largest
+is done again in as many shards as there are cores, each a process, and merged. Prints a Markdown
+table; --write puts it into docs/benchmarks.md.
 """
 
 import argparse
@@ -16,16 +17,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import machine, report, table
 from dgr.engines import TransformersConfig
-from dgr.engines.base import Completion, Request, Sampling, Score, ScoreRequest
+from dgr.engines.base import Completion, Request, Requests, Sampling, Score, ScoreRequest
 from dgr.records import Finish, Sample
 from dgr.refine import RefineConfig, refine
 from dgr.refine import step as refine_step
+from dgr.refine.step import merge
 from dgr.settings import Settings
+from dgr.shards import Shard
 from dgr.steps import StepFolder
 
 ROOT = Path(__file__).parents[1]
@@ -37,8 +42,8 @@ class Stub:
 
     context_length = 1 << 20
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
-        for request in requests:
+    def generate(self, requests: Requests, sampling: Sampling) -> Iterator[Completion]:
+        for request in filter(None, requests):
             number = request.seed % 1_000
             thing = THINGS[number % len(THINGS)]
             trace = request.trace
@@ -78,26 +83,46 @@ def samples(rows: int) -> Iterator[Sample]:
         )
 
 
-def run(rows: int, folder: Path) -> None:
-    """One size, in this process; its figures as JSON."""
-    with StepFolder(folder / "data", "ingest", Settings(), inputs={}, seed=0) as step:
-        step.finish({}, {"records.jsonl": samples(rows)})
-    (folder / "model").mkdir()
-    (folder / "model" / "config.json").write_text("{}")
+def refine_rows(folder: Path, out: Path, shard: Shard | None = None) -> None:
     step_module: Any = refine_step
     step_module.load_engine = lambda config, model: Stub()
-    before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     refine(
         RefineConfig(),
         engine=TransformersConfig(),
         model=folder / "model",
         data=folder / "data",
-        out=folder / "out",
+        out=out,
         seed=0,
+        shard=shard,
     )
-    seconds, used = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
-    cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
-    print(json.dumps([seconds, cpu, used.ru_maxrss / 1024]))
+
+
+def run(rows: int, folder: Path, shards: int) -> None:
+    """One size, in this process or in one for each shard; its figures as JSON."""
+    with StepFolder(folder / "data", "ingest", Settings(), inputs={}, seed=0) as step:
+        step.finish({}, {"records.jsonl": samples(rows)})
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
+    before, started = cpu_seconds(), time.perf_counter()
+    if shards == 1:
+        refine_rows(folder, folder / "out")
+    else:
+        parts = [folder / f"part-{number}" for number in range(shards)]
+        whole = [Shard(number + 1, shards) for number in range(shards)]
+        with ProcessPoolExecutor(shards, get_context("spawn")) as pool:
+            list(pool.map(refine_rows, [folder] * shards, parts, whole))
+        merge(parts, out=folder / "out")
+    seconds, cpu = time.perf_counter() - started, cpu_seconds() - before
+    print(json.dumps([seconds, cpu, max(found.ru_maxrss for found in usages()) / 1024]))
+
+
+def usages() -> list[resource.struct_rusage]:
+    """Of this process and of those that it started, which have ended."""
+    return [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+
+
+def cpu_seconds() -> float:
+    return sum(found.ru_utime + found.ru_stime for found in usages())
 
 
 def main() -> None:
@@ -105,16 +130,20 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[250_000, 500_000, 1_000_000])
     parser.add_argument("--write", action="store_true", help="put it into docs/benchmarks.md")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--shards", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        run(options.rows[0], options.one)
+        run(options.rows[0], options.one, options.shards)
         return
     lines = []
-    for rows in options.rows:
+    for rows, shards in [
+        *((rows, 1) for rows in options.rows),
+        (max(options.rows), os.cpu_count() or 1),
+    ]:
         with tempfile.TemporaryDirectory() as scratch:
             command = [sys.executable, "-m", "benchmarks.refine_rows", "--one", scratch]
             done = subprocess.run(
-                [*command, "--rows", str(rows)],
+                [*command, "--rows", str(rows), "--shards", str(shards)],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stdout=subprocess.PIPE,
@@ -122,10 +151,10 @@ def main() -> None:
             )
         seconds, cpu, peak = json.loads(done.stdout.splitlines()[-1])
         lines.append(
-            [f"{rows:,}", f"{seconds:.1f}", f"{rows / seconds:,.0f}", f"{rows / cpu:,.0f}",
-             f"{peak:.0f}"]
+            [f"{rows:,}", str(shards), f"{seconds:.1f}", f"{rows / seconds:,.0f}",
+             f"{rows / cpu:,.0f}", f"{peak:.0f}"]
         )  # fmt: skip
-    head = ["rows", "seconds", "rows/s", "rows a CPU second", "peak RSS, MiB"]
+    head = ["rows", "shards", "seconds", "rows/s", "rows a CPU second", "peak RSS, MiB"]
     command_line = f"`python -m benchmarks.refine_rows --rows {' '.join(map(str, options.rows))}`"
     text = f"{machine('pydantic')}\n\n{table(head, lines)}\n\n{command_line}"
     report("refine-rows", text, options.write)

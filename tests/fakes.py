@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from dgr.engines.base import Completion, Request, Sampling, Score, ScoreRequest
+from dgr.engines.base import Completion, Request, Requests, Sampling, Score, ScoreRequest
+from dgr.engines.source import Source
 from dgr.records import Finish
 
 Script = Callable[[Request], tuple[str, str]]
@@ -13,7 +14,8 @@ Script = Callable[[Request], tuple[str, str]]
 
 
 class ScriptedEngine:
-    """Completions come from a script, in reverse order, as a real engine keeps none.
+    """Completions come from a script, in reverse order, as a real engine keeps none. Requests that
+    hang on completions are asked for when all that are known have come.
 
     A word is a token, the closing tag and the end of the turn one each. Every token has the log
     probability `log_probability(word)`. A whole prompt is answered with the script's answer.
@@ -28,18 +30,23 @@ class ScriptedEngine:
         self.script, self.context_length = script, context_length
         self.log_probability = log_probability
         self.requests: list[Request] = []
+        self.batches: list[int] = []
+        """How many requests were known at a time."""
         self.scored: list[list[ScoreRequest]] = []
         """One list a call."""
         self.die_after: int | None = None
         """Raise `KeyboardInterrupt` once so many completions have come out."""
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
-        for request in reversed(list(requests)):
-            assert self.fits(request, sampling.max_new_tokens), f"{request.key} does not fit"
-            if self.die_after is not None and len(self.requests) >= self.die_after:
-                raise KeyboardInterrupt
-            self.requests.append(request)
-            yield self._complete(request, sampling.max_new_tokens)
+    def generate(self, requests: Requests, sampling: Sampling) -> Iterator[Completion]:
+        source = Source(requests)
+        while known := source.known():
+            self.batches.append(len(known))
+            for request in reversed(known):
+                assert self.fits(request, sampling.max_new_tokens), f"{request.key} does not fit"
+                if self.die_after is not None and len(self.requests) >= self.die_after:
+                    raise KeyboardInterrupt
+                self.requests.append(request)
+                yield self._complete(request, sampling.max_new_tokens)
 
     def _complete(self, request: Request, limit: int) -> Completion:
         trace, answer = self.script(request)

@@ -1,11 +1,11 @@
 """LoRA adapters that requests name, as `sft` writes them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dgr.engines.base import Completion, Engine, Request, Sampling
+from dgr.engines.base import Completion, Engine, Requests, Sampling
 from dgr.errors import UserError
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -27,6 +27,8 @@ class Adapted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
-        adapted = (replace(request, adapter=self._adapter) for request in requests)
+    def generate(self, requests: Requests, sampling: Sampling) -> Iterator[Completion]:
+        adapted = (
+            replace(request, adapter=self._adapter) if request else None for request in requests
+        )
         return self._engine.generate(adapted, sampling)

@@ -103,6 +103,11 @@ class Divergence:
     answer: Sequence[float]
 
 
+Requests = Iterable[Request | None]
+"""What an engine is asked. None among them: the next one hangs on completions under way, so the
+engine takes the next result first; with nothing under way, None is the end."""
+
+
 class Engine(Protocol):
     """Generates and scores. Results come as they finish, in any order, one per request."""
 
@@ -111,7 +116,7 @@ class Engine(Protocol):
         """Tokens of prompt and completion together, at most."""
         ...
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]: ...
+    def generate(self, requests: Requests, sampling: Sampling) -> Iterator[Completion]: ...
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]: ...
 

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from dgr.engines.http import Failure
+from dgr.engines.source import Source
 
 FIRST_LIMIT = 16
 HOPELESS = 16
@@ -73,17 +74,15 @@ class Crowd(Generic[ItemT, ResultT]):
     gave_up: bool = False
     """Whether there were items left that were not tried."""
 
-    def over(self, items: Iterable[ItemT]) -> Iterator[ResultT]:
+    def over(self, items: Iterable[ItemT | None]) -> Iterator[ResultT]:
         """Results as they come. Items that fail are counted; a bug is raised."""
-        source = iter(items)
+        source = Source(items)
         done: SimpleQueue[Outcome[ItemT, ResultT]] = SimpleQueue()
         running = in_a_row = 0
-        more = True
-        while more or running:
-            while more and running < self.window.limit:
-                item = next(source, None)
+        while source.more or running:
+            while source.more and running < self.window.limit:
+                item = source.next(running)
                 if item is None:
-                    more = False
                     break
                 self.tried += 1
                 running += 1
@@ -95,8 +94,9 @@ class Crowd(Generic[ItemT, ResultT]):
             if isinstance(outcome.problem, Failure):
                 self.failures.append(outcome.problem)
                 in_a_row += 1
-                if more and (in_a_row >= HOPELESS or outcome.problem.everywhere):
-                    self.gave_up, more = next(source, None) is not None, False
+                if source.more and (in_a_row >= HOPELESS or outcome.problem.everywhere):
+                    self.gave_up = source.next(running) is not None or source.more
+                    source.more = False
             elif outcome.problem is not None:
                 raise outcome.problem
             else:

@@ -12,7 +12,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dgr.engines.base import Completion, Divergence, Engine, Request, Sampling, Score, ScoreRequest
+from dgr.engines.base import (
+    Completion,
+    Divergence,
+    Engine,
+    Request,
+    Requests,
+    Sampling,
+    Score,
+    ScoreRequest,
+)
 from dgr.engines.config import OpenAIConfig
 from dgr.engines.crowd import Crowd, Window
 from dgr.engines.http import Client, Failure
@@ -114,10 +123,12 @@ class OpenAIEngine:
         """Whether prompt and generation fit the context."""
         return self.context_length > 0 and self.turns.fits(request, max_new_tokens)
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+    def generate(self, requests: Requests, sampling: Sampling) -> Iterator[Completion]:
         """Completions as they come; `UserError` at the end, once, for those that do not."""
         _ = self.context_length  # a server that is not there is told of before any work
-        jobs = ((request, self._body(request, sampling)) for request in requests)
+        jobs = (
+            (request, self._body(request, sampling)) if request else None for request in requests
+        )
         chat = self.config.api == "chat"
 
         def work(job: tuple[Request, dict[str, Any]]) -> Completion:
@@ -152,7 +163,7 @@ class OpenAIEngine:
         return self._local.compare(other, requests)
 
     def _all(
-        self, work: Callable[[ItemT], ResultT], items: Iterable[ItemT], what: str
+        self, work: Callable[[ItemT], ResultT], items: Iterable[ItemT | None], what: str
     ) -> Iterator[ResultT]:
         crowd = Crowd(work, self._window)
         yield from crowd.over(items)

@@ -10,25 +10,35 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dgr.engines.adapters import check_adapter
-from dgr.engines.base import Completion, Divergence, Request, Sampling, Score, ScoreRequest
+from dgr.engines.base import (
+    Completion,
+    Divergence,
+    Request,
+    Requests,
+    Sampling,
+    Score,
+    ScoreRequest,
+)
 from dgr.engines.batch import Batch, Row
 from dgr.engines.config import TransformersConfig
 from dgr.engines.memory import is_out_of_memory, keep_freed_memory
 from dgr.engines.sampling import choose
 from dgr.engines.turns import Text, Turns
+from dgr.engines.waiting import Waiting
 from dgr.errors import UserError
 
 COMPACT_BELOW = 0.75
 """Finished rows leave the batch, and waiting ones follow, once fewer than this share runs."""
+JOIN_FROM = 1 / COMPACT_BELOW - 1
+"""Rows follow once they are so many for each that runs: to let them in copies the cache."""
 WINDOW = 16
-"""Batches of requests that are taken in and sorted by length at a time."""
+"""Batches of requests that wait at most, sorted by length."""
 BUSY_TOKENS, SLACK = 2_048, 1 / 16
 """A scoring batch of so many tokens keeps any device busy: it takes no text that is longer than its
 shortest by more than this share, so that little of it is padding."""
@@ -56,18 +66,20 @@ class TransformersEngine:
         """Whether prompt and generation fit the context."""
         return self.turns.fits(request, max_new_tokens)
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+    def generate(self, requests: Requests, sampling: Sampling) -> Iterator[Completion]:
         """Completions in the order in which they finish; `UserError` for one that cannot fit."""
-        source, limit = iter(requests), sampling.max_new_tokens
-        while window := list(islice(source, WINDOW * self.config.batch_size)):
-            rows = [Row(one, self.turns.prompt(one, limit), limit) for one in window]
-            rows.sort(key=lambda row: (str(row.request.adapter or ""), row.length))
-            for adapter, group in groupby(rows, key=lambda row: row.request.adapter):
-                with self._adapted(adapter):
-                    for row in self._run(deque(group), sampling):
-                        assert row.finish is not None
-                        found = self.turns.completion(row.request, row.ids, row.finish)
-                        yield replace(found, prompt_tokens=len(row.prompt))
+        limit = sampling.max_new_tokens
+
+        def row_of(request: Request) -> Row:
+            return Row(request, self.turns.prompt(request, limit), limit)
+
+        waiting = Waiting(requests, WINDOW * self.config.batch_size, row_of)
+        while waiting.turn():
+            with self._adapted(waiting.adapter):
+                for row in self._run(waiting, sampling):
+                    assert row.finish is not None
+                    found = self.turns.completion(row.request, row.ids, row.finish)
+                    yield replace(found, prompt_tokens=len(row.prompt))
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
         """Log probabilities of the completion tokens, in nats."""
@@ -111,35 +123,35 @@ class TransformersEngine:
             self.model.disable_adapters()
 
     @torch.inference_mode()
-    def _run(self, waiting: deque[Row], sampling: Sampling) -> Iterator[Row]:
-        """Generate all rows, as many at a time as the batch holds; they come as they finish."""
+    def _run(self, waiting: Waiting, sampling: Sampling) -> Iterator[Row]:
+        """Generate the rows of one adapter, as many at a time as the batch holds; they come as they
+        finish."""
         batch: Batch | None = None
-        started: list[Row] = []
-        while batch is not None or waiting:
+        while started := waiting.take(self._rows, running=0):
             try:
-                if batch is None:
-                    started = self._take(waiting, self._rows)
-                    batch = Batch(self.model, started, self.device)
-                yield from self._step(batch, sampling)
-                if batch.running < COMPACT_BELOW * len(batch.rows):
-                    batch = batch.without_finished()
-                if batch is not None and waiting and self._has_room(batch):
-                    more = self._take(waiting, self._rows - batch.running)
-                    started = batch.rows + more
-                    new = Batch(self.model, more, self.device)
-                    yield from self._step(new, sampling)
-                    batch.take_in(new)
+                batch = Batch(self.model, started, self.device)
+                while batch is not None:
+                    yield from self._step(batch, sampling)
+                    if batch.running < COMPACT_BELOW * len(batch.rows):
+                        batch = batch.without_finished()
+                    if batch is not None and self._has_room(batch):
+                        more = waiting.take(
+                            self._rows - batch.running, batch.running, JOIN_FROM * batch.running
+                        )
+                        started = batch.rows + more
+                        yield from self._join(batch, more, sampling)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 self._rows = _halved(self._rows, error)
                 batch = None
-            if batch is None:
                 # What those that run have said so far is part of their prompts now.
-                waiting.extendleft(row for row in reversed(started) if row.finish is None)
-                started = []
+                waiting.put_back(row for row in started if row.finish is None)
 
-    @staticmethod
-    def _take(waiting: deque[Row], count: int) -> list[Row]:
-        return [waiting.popleft() for _ in range(min(count, len(waiting)))]
+    def _join(self, batch: Batch, rows: list[Row], sampling: Sampling) -> Iterator[Row]:
+        """Let rows into a batch that runs."""
+        if rows:
+            new = Batch(self.model, rows, self.device)
+            yield from self._step(new, sampling)
+            batch.take_in(new)
 
     def _has_room(self, batch: Batch) -> bool:
         return batch.can_grow and batch.running < COMPACT_BELOW * self._rows

@@ -5,6 +5,7 @@ would tokenise again: `</think>` or `<|im_end|>` in a question stays the text th
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,8 @@ from dgr.errors import UserError
 from dgr.records import Finish
 from dgr.thinking import load_chat
 
+JUST_ASKED = 16
+"""Prompts that are remembered."""
 TAIL = 16
 """Tokens in which a closing tag that is not one token is looked for."""
 _UNBOUNDED = 1 << 30
@@ -52,12 +55,14 @@ class Turns:
         self.context_length = min(limits) if limits else _UNBOUNDED
         self.stops = self.chat.stop_ids | eos
         """Tokens that end a completion."""
+        # Whether a request fits is asked just before it is made, and tokenising is not for nothing.
+        self._prompt = lru_cache(JUST_ASKED)(self._prompt_of)
 
     def fits(self, request: Request, max_new_tokens: int) -> bool:
         """Whether prompt and generation fit the context."""
         return len(self._prompt(request)) + max_new_tokens <= self.context_length
 
-    def _prompt(self, request: Request) -> list[int]:
+    def _prompt_of(self, request: Request) -> list[int]:
         if request.prompt is not None:
             return encode(self.chat.tokenizer, request.prompt)
         return self.chat.prompt_ids(request.question, request.trace, request.before)

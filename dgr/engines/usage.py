@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
-from dgr.engines.base import Completion, Engine, Request, Sampling, Score, ScoreRequest
+from dgr.engines.base import (
+    Completion,
+    Engine,
+    Request,
+    Requests,
+    Sampling,
+    Score,
+    ScoreRequest,
+)
 from dgr.engines.memory import release_memory
 
 FoundT = TypeVar("FoundT")
@@ -61,7 +69,7 @@ class Metered:
     def fits(self, request: Request, max_new_tokens: int) -> bool:
         return self._engine.fits(request, max_new_tokens)
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+    def generate(self, requests: Requests, sampling: Sampling) -> Iterator[Completion]:
         for completion in self._timed(self._engine.generate(requests, sampling)):
             self.prompt_tokens += completion.prompt_tokens
             self.generated_tokens += completion.tokens

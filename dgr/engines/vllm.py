@@ -19,9 +19,19 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from dgr.engines.adapters import check_adapter
-from dgr.engines.base import Completion, Divergence, Engine, Request, Sampling, Score, ScoreRequest
+from dgr.engines.base import (
+    Completion,
+    Divergence,
+    Engine,
+    Request,
+    Requests,
+    Sampling,
+    Score,
+    ScoreRequest,
+)
 from dgr.engines.config import VllmConfig
 from dgr.engines.load import load_local
+from dgr.engines.source import Source
 from dgr.engines.turns import Text, Turns
 from dgr.engines.usage import Usage
 from dgr.errors import UserError
@@ -63,13 +73,15 @@ class VllmEngine:
         """Whether prompt and generation fit the context."""
         return self.turns.fits(request, max_new_tokens)
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
+    def generate(self, requests: Requests, sampling: Sampling) -> Iterator[Completion]:
         """Completions in the order in which they finish; `UserError` for one that cannot fit."""
         vllm = self._start()
         for group in self._apart(requests, vllm.on_cpu):
-            yield from vllm.each(self._generate(request, sampling) for request in group)
+            yield from vllm.each(
+                self._generate(request, sampling) if request else None for request in group
+            )
 
-    def _apart(self, requests: Iterable[Request], on_cpu: bool) -> Iterator[Iterable[Request]]:
+    def _apart(self, requests: Requests, on_cpu: bool) -> Iterator[Requests]:
         """Requests that may run together.
 
         On the CPU, vLLM 0.32 lets a row without adapter have that of a row beside it.
@@ -77,9 +89,10 @@ class VllmEngine:
         if not (on_cpu and self.config.max_adapters):
             yield requests
             return
-        found = list(requests)
-        yield [request for request in found if request.adapter is None]
-        yield [request for request in found if request.adapter is not None]
+        source = Source(requests)
+        while found := source.known():
+            yield [request for request in found if request.adapter is None]
+            yield [request for request in found if request.adapter is not None]
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
         """Log probabilities of the completion tokens, in nats."""
@@ -219,19 +232,17 @@ class _Running:
         # FINAL_ONLY: there is one.
         return [output async for output in outputs][-1]
 
-    def each(self, jobs: Iterable[Coroutine[Any, Any, ResultT]]) -> Iterator[ResultT]:
+    def each(self, jobs: Iterable[Coroutine[Any, Any, ResultT] | None]) -> Iterator[ResultT]:
         """Results as they come, with enough jobs under way that vLLM never waits for one."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        source, done = iter(jobs), SimpleQueue[Future[ResultT]]()
+        source, done = Source(jobs), SimpleQueue[Future[ResultT]]()
         running: set[Future[ResultT]] = set()
-        more = True
         try:
-            while more or running:
-                while more and len(running) < self._most:
-                    job = next(source, None)
+            while source.more or running:
+                while source.more and len(running) < self._most:
+                    job = source.next(len(running))
                     if job is None:
-                        more = False
                         break
                     future = self._call(job)
                     running.add(future)

@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dgr.engines.base import Completion, Divergence, Request, Sampling, Score, ScoreRequest
+from dgr.engines.base import (
+    Completion,
+    Divergence,
+    Request,
+    Requests,
+    Sampling,
+    Score,
+    ScoreRequest,
+)
 from dgr.errors import UserError
 from dgr.harness.demands import Demand, admit
 from dgr.harness.foreign import ForeignLog, ForeignSample, number
@@ -82,8 +90,8 @@ class Recorded:
             for (suite, item, index), sample in imported.samples.items()
         }
 
-    def generate(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Completion]:
-        for request in requests:
+    def generate(self, requests: Requests, sampling: Sampling) -> Iterator[Completion]:
+        for request in filter(None, requests):
             sample = self._samples[request.key]
             trace, answer = sample.parsed.trace, sample.parsed.answer
             counted = sample.tokens

@@ -8,9 +8,8 @@ be trained in.
 A component without text has nothing to rewrite: it stays empty and is no fallback.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 from dgr.engines import EngineConfig, load_engine
@@ -22,30 +21,18 @@ from dgr.journal import Journal
 from dgr.judges import load_judge
 from dgr.merging import Union
 from dgr.progress import Progress
-from dgr.records import Component, Finish, RefinedSample, Refinement, Sample
+from dgr.records import Component, Finish, RefinedSample, Sample
 from dgr.refine.config import RefineConfig
 from dgr.refine.quality import Candidate, QualityControl
 from dgr.refine.summary import Summary
+from dgr.refine.trials import Agenda, Attempt, Task, Trial
 from dgr.seeds import derive
 from dgr.shards import Shard, share
 from dgr.steps import StepFolder, verify
 from dgr.templates import fill
 
-TOO_LONG = "too-long"
-"""Reason of a component whose prompt leaves no room for the rewrite in the model's context."""
 WINDOW = 4_096
 """Rows that are refined at once, which is what memory holds: enough to keep any engine busy."""
-
-
-@dataclass(slots=True)
-class Attempt:
-    """One candidate as it was sampled: what the journal keeps."""
-
-    key: str
-    text: str
-    complete: bool
-    tokens: int
-    prompt_tokens: int = 0
 
 
 def refine(
@@ -107,37 +94,6 @@ def _id(row: RefinedSample) -> str:
     return row.sample.id
 
 
-@dataclass(frozen=True)
-class Task:
-    """One component of one sample, with the prompt that asks for its rewrite.
-
-    `trace` is what the thinking block is filled with; None where the trace itself is asked for.
-    """
-
-    sample: Sample
-    part: Component
-    original: str
-    prompt: str
-    trace: str | None
-
-    def key(self, candidate: int) -> str:
-        return f"{self.sample.id}/{self.part}/{candidate}"
-
-
-@dataclass
-class Trial:
-    """What the candidates of one task came to so far."""
-
-    task: Task
-    request: Request
-    """That of the first candidate; the others differ in key and seed."""
-    passed: list[Attempt] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-    candidates: int = 0
-    tokens: int = 0
-    prompt_tokens: int = 0
-
-
 class Refiner:
     """Refines a window of rows: all traces, then all answers on the refined traces."""
 
@@ -157,96 +113,101 @@ class Refiner:
         return len(Component) * self.config.candidates * rows
 
     def refine(self, samples: Sequence[Sample], progress: Progress) -> list[RefinedSample]:
-        traces = self._component([self._trace_task(sample) for sample in samples], progress)
-        answers = self._component(
-            [
-                self._answer_task(sample, sample.trace if trace.text is None else trace.text)
-                for sample, trace in zip(samples, traces, strict=True)
-            ],
-            progress,
-        )
+        traces = (self._trial(self._trace_task(sample)) for sample in samples)
+        if self.config.selection == "first":
+            # An answer is asked for as soon as its trace is there: nothing waits for the slowest.
+            trials = self._settle(traces, progress, self._answer_trial)
+        else:
+            # Which trace is taken is known when those of all rows are scored.
+            trials = self._settle(traces, progress)
+            self._score(trials.values())
+            answers = self._settle(map(self._answer_trial, trials.values()), progress)
+            self._score(answers.values())
+            trials |= answers
         return [
-            RefinedSample(sample=sample, trace=trace, answer=answer)
-            for sample, trace, answer in zip(samples, traces, answers, strict=True)
+            RefinedSample(
+                sample=sample,
+                trace=trials[sample.id, Component.TRACE].refinement(),
+                answer=trials[sample.id, Component.ANSWER].refinement(),
+            )
+            for sample in samples
         ]
+
+    def _trial(self, task: Task) -> Trial:
+        """Of a component with a text, and with room for another; else nothing is asked."""
+        if task.original.strip():
+            request = Request(
+                key=task.key(0),
+                question=task.prompt,
+                trace=task.trace,
+                until="trace" if task.part is Component.TRACE else "end",
+                seed=self._seed(task, 0),
+            )
+            if self.engine.fits(request, self.config.max_new_tokens):
+                return Trial(task, request)
+        return Trial(task, None)
 
     def _trace_task(self, sample: Sample) -> Task:
         prompt = fill(self.config.trace_template, question=sample.question, trace=sample.trace)
         return Task(sample, Component.TRACE, sample.trace, prompt, trace=None)
 
-    def _answer_task(self, sample: Sample, trace: str) -> Task:
+    def _answer_trial(self, traced: Trial) -> Trial:
+        """That of the answer, on the trace that came of the sample's own."""
+        sample, chosen = traced.task.sample, traced.chosen
+        trace = chosen.text if chosen else sample.trace
         prompt = fill(
             self.config.answer_template,
             question=sample.question,
             trace=trace,
             answer=sample.answer,
         )
-        return Task(sample, Component.ANSWER, sample.answer, prompt, trace=trace)
+        return self._trial(Task(sample, Component.ANSWER, sample.answer, prompt, trace=trace))
 
-    def _component(self, tasks: Sequence[Task], progress: Progress) -> list[Refinement]:
-        trials = self._trials(tasks)
-        progress.total += self.config.candidates * (len(trials) - len(tasks))
-        for attempt in range(self.config.resample + 1):
-            self._try([trial for trial in trials.values() if not trial.passed], attempt, progress)
-        nlls = self._nlls(trials.values()) if self.config.selection == "lowest_nll" else {}
-        return [_refinement(task, trials.get(task.sample.id), nlls) for task in tasks]
-
-    def _trials(self, tasks: Sequence[Task]) -> dict[str, Trial]:
-        """Of what has a text, and room for another."""
-        trials = {}
-        for task in tasks:
-            if task.original.strip():
-                request = self._request(task)
-                if self.engine.fits(request, self.config.max_new_tokens):
-                    trials[task.sample.id] = Trial(task, request)
-        return trials
-
-    def _try(self, trials: Sequence[Trial], attempt: int, progress: Progress) -> None:
-        """Sample and check the candidates of one attempt at every trial."""
+    def _settle(
+        self,
+        trials: Iterable[Trial],
+        progress: Progress,
+        follow: Callable[[Trial], Trial] | None = None,
+    ) -> dict[tuple[str, Component], Trial]:
+        """Sample and check until all trials are settled, and what follows those of traces, if
+        anything. All come back by sample and component."""
+        done: dict[tuple[str, Component], Trial] = {}
         count = self.config.candidates
-        candidates = range(attempt * count, (attempt + 1) * count)
-        progress.total += count * len(trials) if attempt else 0
-        found = self._sample(trials, candidates, progress)
-        for trial in trials:
-            for candidate in candidates:
-                self._check(trial, found[trial.task.key(candidate)])
 
-    def _sample(
-        self, trials: Sequence[Trial], candidates: Iterable[int], progress: Progress
-    ) -> dict[str, Attempt]:
-        """Every candidate by its key: those of the journal, and the others in one batch."""
-        requests = {
-            request.key: request
-            for trial in trials
-            for request in (self._candidate(trial, candidate) for candidate in candidates)
-        }
-        found = {key: self.journal.rows[key] for key in requests if key in self.journal}
-        missing = [request for key, request in requests.items() if key not in found]
-        progress.advance(len(found))
-        for completion in self._generate(missing):
-            attempt = _attempt(completion, requests[completion.key])
-            self.journal.add(attempt)
-            found[attempt.key] = attempt
-            progress.advance()
-        return found
+        def settled(trial: Trial) -> None:
+            # Of each component a round was expected.
+            progress.total += trial.candidates - count
+            task = trial.task
+            done[task.sample.id, task.part] = trial
+            if follow is not None and task.part is Component.TRACE:
+                agenda.add(follow(trial))
 
-    def _generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        return self.engine.generate(requests, self.config.sampling()) if requests else iter(())
-
-    def _request(self, task: Task) -> Request:
-        return Request(
-            key=task.key(0),
-            question=task.prompt,
-            trace=task.trace,
-            until="trace" if task.part is Component.TRACE else "end",
-            seed=self._seed(task, 0),
+        agenda = Agenda(
+            trials,
+            count,
+            self.config.resample + 1,
+            check=self._check,
+            seed=self._seed,
+            settled=settled,
         )
+        asked = self._missing(agenda, progress)
+        first = next(asked, None)
+        if first is not None:  # else the journal has it all, and no engine need start
+            for completion in self.engine.generate(chain([first], asked), self.config.sampling()):
+                attempt = _attempt(completion, agenda.task(completion.key).part)
+                self.journal.add(attempt)
+                progress.advance()
+                agenda.take(attempt)
+        return done
 
-    def _candidate(self, trial: Trial, candidate: int) -> Request:
-        if candidate == 0:
-            return trial.request
-        task = trial.task
-        return replace(trial.request, key=task.key(candidate), seed=self._seed(task, candidate))
+    def _missing(self, agenda: Agenda, progress: Progress) -> Iterator[Request | None]:
+        """The requests that the journal has no answer to."""
+        for request in agenda.requests():
+            if request is not None and request.key in self.journal:
+                progress.advance()
+                agenda.take(self.journal.rows[request.key])
+            else:
+                yield request
 
     def _seed(self, task: Task, candidate: int) -> int:
         return derive(self.seed, "refine", task.sample.id, task.part, candidate)
@@ -264,20 +225,17 @@ class Refiner:
         else:
             trial.reasons.append(problem)
 
-    def _nlls(self, trials: Iterable[Trial]) -> dict[str, float]:
-        """Mean negative log-likelihood of every candidate that passed, in nats per token.
+    def _score(self, trials: Iterable[Trial]) -> None:
+        """Note the mean negative log-likelihood of every candidate that passed.
 
         Nothing is journalled: equal batches give equal bytes when the step starts again.
         """
-        requests = [
-            _score_request(trial.task, attempt) for trial in trials for attempt in trial.passed
-        ]
-        on_trace = {trial.task.part for trial in trials} == {Component.TRACE}
-        found: dict[str, float] = {}
+        scored = {one.key: (trial, one) for trial in trials for one in trial.passed}
+        requests = [_score_request(trial.task, one) for trial, one in scored.values()]
         for score in self.engine.score(requests):
-            values = score.trace if on_trace else score.answer
-            found[score.key] = -sum(values) / len(values)
-        return found
+            trial, _ = scored[score.key]
+            values = score.trace if trial.task.part is Component.TRACE else score.answer
+            trial.nlls[score.key] = -sum(values) / len(values)
 
 
 def _score_request(task: Task, attempt: Attempt) -> ScoreRequest:
@@ -288,32 +246,10 @@ def _score_request(task: Task, attempt: Attempt) -> ScoreRequest:
     return ScoreRequest(attempt.key, question, task.trace or "", attempt.text)
 
 
-def _refinement(task: Task, trial: Trial | None, nlls: Mapping[str, float]) -> Refinement:
-    """The first candidate that passed, or the one that the model finds likeliest."""
-    if not task.original.strip():
-        return Refinement(original=task.original, text=task.original, candidates=0, tokens=0)
-    if trial is None:
-        return Refinement(
-            original=task.original, text=None, reasons=(TOO_LONG,), candidates=0, tokens=0
-        )
-    passed = sorted(trial.passed, key=lambda attempt: nlls[attempt.key]) if nlls else trial.passed
-    chosen = passed[0] if passed else None
-    return Refinement(
-        original=task.original,
-        text=chosen.text if chosen else None,
-        reasons=tuple(trial.reasons),
-        candidates=trial.candidates,
-        tokens=trial.tokens,
-        prompt_tokens=trial.prompt_tokens,
-        nll=nlls.get(chosen.key) if chosen else None,
-    )
-
-
-def _attempt(completion: Completion, request: Request) -> Attempt:
-    is_trace = request.until == "trace"
+def _attempt(completion: Completion, part: Component) -> Attempt:
     return Attempt(
         key=completion.key,
-        text=completion.trace if is_trace else completion.answer,
+        text=completion.trace if part is Component.TRACE else completion.answer,
         complete=completion.finish is Finish.STOP and completion.closed,
         tokens=completion.tokens,
         prompt_tokens=completion.prompt_tokens,

@@ -26,7 +26,6 @@ from transformers.utils import logging as _logging
 from trl.trainer.sft_config import SFTConfig as TrlConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
-from dgr.engines.memory import keep_freed_memory
 from dgr.errors import Interrupted, UserError
 from dgr.progress import Progress
 from dgr.sft.checkpoints import last_complete
@@ -256,8 +255,6 @@ def use_bfloat16(config: SftConfig) -> bool:
 def quiet(config: SftConfig) -> Iterator[None]:
     """Run the block with the config's CPU threads and without the libraries' progress bars and
     advice."""
-    if not config.gradient_checkpointing:  # else memory is what there is too little of
-        keep_freed_memory()
     library: Any = _logging  # transformers does not type it
     before = torch.get_num_threads()
     verbosity, bars = library.get_verbosity(), library.is_progress_bar_enabled()

@@ -7,7 +7,6 @@ import json
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from dgr.engines import TransformersConfig
 from dgr.engines.base import Request, Sampling
 from dgr.engines.batch import Row
 from dgr.engines.transformers import TransformersEngine
+from dgr.engines.waiting import Waiting
 from dgr.records import Finish
 
 Answer = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -181,8 +181,10 @@ class Served:
         )
         row = Row(request, prompt, body["max_tokens"])
         sampling = Sampling(body["temperature"], body["top_p"], body["max_tokens"])
-        with self.engine._adapted(request.adapter):
-            [found] = self.engine._run(deque([row]), sampling)
+        waiting = Waiting([request], 1, lambda _: row)
+        assert waiting.turn()
+        with self.engine._adapted(waiting.adapter):
+            [found] = self.engine._run(waiting, sampling)
         assert found.finish is not None
         return found.ids, found.finish
 

@@ -1,13 +1,14 @@
 """Refinement with a scripted target: what is asked, kept, counted, and found again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dgr.engines import TransformersConfig
-from dgr.engines.base import Completion, Request
+from dgr.engines.base import Completion, Request, Requests, Sampling
+from dgr.engines.source import Source
 from dgr.errors import UserError
 from dgr.files import read_json, read_records
 from dgr.records import Component, Finish, RefinedSample, Sample
@@ -191,10 +192,9 @@ def test_what_hits_the_token_limit_is_overthinking(setting: Setting, part: Compo
 
 
 def test_a_trace_that_stops_without_its_closing_tag_is_not_complete() -> None:
-    request = Request("k", "q", until="trace")
     for closed, complete in ((True, True), (False, False)):
         completion = Completion("k", "thought", "", closed, Finish.STOP, 3)
-        assert refine_step._attempt(completion, request).complete is complete
+        assert refine_step._attempt(completion, Component.TRACE).complete is complete
 
 
 def test_all_candidates_of_an_attempt_go_in_one_batch_and_the_first_good_one_wins(
@@ -204,20 +204,33 @@ def test_all_candidates_of_an_attempt_go_in_one_batch_and_the_first_good_one_win
         number = number_of(request)
         return (f"{TRACE} {number}" if number else "Rephrase! " + TRACE), ANSWER
 
-    batches: list[int] = []
-
-    class Counting(ScriptedEngine):
-        def generate(self, requests: Any, sampling: Any) -> Any:
-            found = list(requests)
-            batches.append(len(found))
-            return super().generate(found, sampling)
-
-    rows = setting.run(Counting(script), candidates=3)
-    assert batches == [12, 12]
+    engine = ScriptedEngine(script)
+    rows = setting.run(engine, candidates=3)
+    assert engine.batches == [12, 12]
     for row in rows:
         assert row.trace.text == f"{TRACE} 1"
         assert (row.trace.reasons, row.trace.candidates) == (("meta-thinking",), 3)
         assert row.trace.tokens == 3 * (len(TRACE.split()) + 2)
+
+
+def test_no_row_waits_for_another(setting: Setting) -> None:
+    """An answer is asked for when its own trace has come, whatever the other traces do."""
+
+    class OneByOne(ScriptedEngine):
+        def generate(self, requests: Requests, sampling: Sampling) -> Iterator[Completion]:
+            source, slowest = Source(requests), list[Request]()
+            while (request := source.next(len(slowest))) or slowest:
+                if request and "row/0/trace" in request.key:
+                    slowest.append(request)
+                    continue
+                self.requests.append(request or slowest.pop())
+                yield self._complete(self.requests[-1], sampling.max_new_tokens)
+
+    engine = OneByOne(rewriter)
+    setting.run(engine)
+    keys = [request.key for request in engine.requests]
+    assert keys[-2:] == ["row/0/trace/0", "row/0/answer/0"]
+    assert len(keys) == 8
 
 
 def test_only_what_failed_is_tried_again_and_no_more_than_allowed(setting: Setting) -> None:
@@ -296,7 +309,7 @@ def test_an_empty_trace_stays_empty_and_is_no_fallback(setting: Setting) -> None
     engine = ScriptedEngine(rewriter)
     rows = setting.run(engine, [bare, SAMPLES[1]])
     assert (rows[0].trace.text, rows[0].trace.candidates, rows[0].trace.reasons) == ("", 0, ())
-    assert [request.trace for request in asked(engine, Component.ANSWER)] == [TRACE, ""]
+    assert {request.trace for request in asked(engine, Component.ANSWER)} == {TRACE, ""}
     summary = setting.summary()
     assert summary["components"]["trace"]["left_empty"] == 1
     assert summary["components"]["trace"]["fallback_rate"]["n"] == 1

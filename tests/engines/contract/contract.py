@@ -5,7 +5,7 @@ says, and the log-probabilities of those that score lie within `tolerance` of it
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,30 @@ class Contract:
         assert len(said) > 1
         if self.free_of_batch:
             assert self.run(engine, requests[2:3], WARM)["r2"] == first["r2"]
+
+    def test_requests_that_hang_on_completions(self, make: Make) -> None:
+        """Each completion brings another request, and the engine takes them as they come."""
+        engine, asked = make(NANO), questions(6)
+        ready = [Request(f"first {i}", asked[i], until="trace") for i in range(5)]
+        open_, found = len(ready), dict[str, Completion]()
+
+        def requests() -> Iterator[Request | None]:
+            while open_:
+                yield ready.pop(0) if ready else None
+
+        for completion in engine.generate(requests(), GREEDY):
+            found[completion.key] = completion
+            open_ -= 1
+            order, number = completion.key.split()
+            if order == "first" and int(number) != 2:
+                open_ += 1
+                question = asked[int(number)]
+                ready.append(Request(f"then {number}", question, trace=completion.trace))
+        assert len(found) == 9
+        for number in (0, 4):
+            whole = self.run(engine, [Request("r", asked[number])])["r"]
+            assert whole.trace == found[f"first {number}"].trace
+            assert whole.answer == found[f"then {number}"].answer
 
     def test_nothing_to_do(self, make: Make) -> None:
         assert list(make(NANO).generate([], GREEDY)) == []
