@@ -29,7 +29,7 @@ _WORD = re.compile(
 _ASCII_WORDS = bytes(code if re.match(rb"\w", bytes([code])) else 32 for code in range(256))
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Candidate:
     """A rewrite with what it was rewritten from. `complete`: ended by itself, block closed."""
 

@@ -84,10 +84,15 @@ def merge(parts: Sequence[Path], *, out: Path) -> None:
     """
     union = Union(parts, "refine")
     with StepFolder.of(out, union.identity) as step:
-        if not step.finished:
-            summary = Summary(union.rows(RefinedSample, _id))
-            rows = union.rows(RefinedSample, _id)
-            step.finish(summary.figures(), {"records.jsonl": rows}, union.cost())
+        if step.finished:
+            return
+        ledger = step.ledger("records.jsonl", RefinedSample, WINDOW)
+        summary = Summary(ledger)
+        rows = islice(union.rows(RefinedSample, _id), ledger.count, None)
+        while window := list(islice(rows, WINDOW)):
+            ledger.extend(window)
+            summary.add(window)
+        step.finish(summary.figures(), {"records.jsonl": ledger}, union.cost())
 
 
 def _id(row: RefinedSample) -> str:
@@ -167,20 +172,17 @@ class Refiner:
         self,
         trials: Iterable[Trial],
         progress: Progress,
-        follow: Callable[[Trial], Trial] | None = None,
+        then: Callable[[Trial], Trial] | None = None,
     ) -> dict[tuple[str, Component], Trial]:
-        """Sample and check until all trials are settled, and what follows those of traces, if
-        anything. All come back by sample and component."""
-        done: dict[tuple[str, Component], Trial] = {}
+        """Sample and check until all trials are settled, and those that follow the ones of traces.
+
+        All come back by sample and component.
+        """
         count = self.config.candidates
 
-        def settled(trial: Trial) -> None:
-            # Of each component a round was expected.
-            progress.total += trial.candidates - count
-            task = trial.task
-            done[task.sample.id, task.part] = trial
-            if follow is not None and task.part is Component.TRACE:
-                agenda.add(follow(trial))
+        def follow(trial: Trial) -> Trial | None:
+            progress.total += trial.candidates - count  # of each component a round was expected
+            return then(trial) if then and trial.task.part is Component.TRACE else None
 
         agenda = Agenda(
             trials,
@@ -188,7 +190,7 @@ class Refiner:
             self.config.resample + 1,
             check=self._check,
             seed=self._seed,
-            settled=settled,
+            follow=follow,
         )
         asked = self._missing(agenda, progress)
         first = next(asked, None)
@@ -198,7 +200,7 @@ class Refiner:
                 self.journal.add(attempt)
                 progress.advance()
                 agenda.take(attempt)
-        return done
+        return {(trial.task.sample.id, trial.task.part): trial for trial in agenda.settled}
 
     def _missing(self, agenda: Agenda, progress: Progress) -> Iterator[Request | None]:
         """The requests that the journal has no answer to."""
@@ -210,7 +212,7 @@ class Refiner:
                 yield request
 
     def _seed(self, task: Task, candidate: int) -> int:
-        return derive(self.seed, "refine", task.sample.id, task.part, candidate)
+        return derive(self.seed, "refine", task.sample.id, task.part.value, candidate)
 
     def _check(self, trial: Trial, attempt: Attempt) -> None:
         task = trial.task

@@ -95,8 +95,8 @@ class Agenda:
 
     `trials` are drawn when a request is wanted, and before those that follow. A round is of
     `candidates`; a trial of which none passed gets `rounds` of them. `check` judges one candidate
-    and notes the verdict in its trial, `seed` gives a candidate its seed, and `settled` is told of
-    every trial that is done: it may add another that hangs on it.
+    and notes the verdict in its trial, `seed` gives a candidate its seed, and `follow` is told of
+    every trial that is settled: it may give another that hangs on it.
     """
 
     def __init__(
@@ -107,27 +107,21 @@ class Agenda:
         *,
         check: Callable[[Trial, Attempt], None],
         seed: Callable[[Task, int], int],
-        settled: Callable[[Trial], None],
+        follow: Callable[[Trial], Trial | None],
     ) -> None:
         self._trials = trials
         self._candidates, self._most = candidates, rounds * candidates
-        self._check, self._seed, self._settled = check, seed, settled
+        self._check, self._seed, self._follow = check, seed, follow
+        self.settled: list[Trial] = []
         self._ready: deque[Request] = deque()
         self._open: dict[str, tuple[Trial, int]] = {}
         """Of every candidate that is still to come, its trial and its number."""
-
-    def add(self, trial: Trial) -> None:
-        """Another trial, which hangs on one that is settled."""
-        if trial.request is None:
-            self._settled(trial)
-        else:
-            self._ask(trial, trial.request)
 
     def requests(self) -> Iterator[Request | None]:
         """All of them; None where the next one hangs on a candidate that is still to come."""
         for trial in self._trials:
             known = len(self._ready)
-            self.add(trial)
+            self._begin(trial)
             yield from reversed([self._ready.pop() for _ in range(len(self._ready) - known)])
         while self._open:
             yield self._ready.popleft() if self._ready else None
@@ -146,12 +140,22 @@ class Agenda:
             self._check(trial, one)
         trial.came.clear()
         if trial.passed or trial.candidates >= self._most:
-            self._settled(trial)
-        elif trial.request is not None:
-            self._ask(trial, trial.request)
+            self._settle(trial)
+        else:
+            self._begin(trial)
 
-    def _ask(self, trial: Trial, first: Request) -> None:
-        task = trial.task
+    def _settle(self, trial: Trial) -> None:
+        self.settled.append(trial)
+        after = self._follow(trial)
+        if after is not None:
+            self._begin(after)
+
+    def _begin(self, trial: Trial) -> None:
+        """Begin a round, where there is something to ask."""
+        task, first = trial.task, trial.request
+        if first is None:
+            self._settle(trial)
+            return
         for number in range(trial.candidates, trial.candidates + self._candidates):
             request = first
             if number:
