@@ -8,6 +8,8 @@ import asyncio
 import atexit
 import multiprocessing
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
@@ -41,6 +43,9 @@ AHEAD = 2
 """Requests that vLLM is given, as a multiple of those that it runs at once."""
 END_SECONDS = 60.0
 """Longest wait for vLLM's processes to be gone, and their memory with them."""
+SOCKETS = "VLLM_RPC_BASE_PATH"
+"""Where vLLM's processes meet: it reads it once, and removes none of its sockets. Their paths may
+have 107 characters."""
 _FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
 ResultT = TypeVar("ResultT")
@@ -286,6 +291,9 @@ def _environment(config: VllmConfig) -> None:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(config.cpu_cache_gib))
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    if SOCKETS not in os.environ:
+        os.environ[SOCKETS] = tempfile.mkdtemp(prefix="dgr-")
+        atexit.register(shutil.rmtree, os.environ[SOCKETS], ignore_errors=True)
     if config.batch_invariant:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
 

@@ -12,12 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from dgr.engines import OpenAIConfig, VllmConfig, load_engine
 from dgr.engines.base import Engine, Request, Sampling
+from dgr.engines.vllm import SOCKETS
 from dgr.errors import UserError
 from tests.engines.conftest import chain_model, nano_adapter
 from tests.engines.contract.contract import Contract, Make, questions, reference
@@ -77,6 +79,23 @@ def test_its_own_scores(reference: Make) -> None:
     with pytest.raises(UserError, match=r"request r names an adapter and engine.max_adapters is 0"):
         list(engine.generate([Request("r", "why?", adapter=NANO)], Sampling(max_new_tokens=2)))
     engine.close()
+
+
+def test_a_process_leaves_no_file_behind() -> None:
+    code = """if True:
+        from tests.vllm.test_contract import NANO, Request, Sampling, vllm_engine
+
+        engine = vllm_engine(NANO)
+        for _ in range(2):
+            [found] = engine.generate([Request("r", "why?")], Sampling(max_new_tokens=2))
+            engine.close()
+    """
+    environment = {name: value for name, value in os.environ.items() if name != SOCKETS}
+    with TemporaryDirectory() as place:  # of a short name, as sockets must have
+        subprocess.run(
+            [sys.executable, "-c", code], env=environment | {"TMPDIR": place}, check=True
+        )
+        assert os.listdir(place) == []
 
 
 def test_a_vllm_that_dies_is_told_of() -> None:
