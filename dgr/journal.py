@@ -8,7 +8,7 @@ Memory holds no record of either kind:
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -91,7 +91,10 @@ class Ledger(Generic[RowT]):
             yield self._rows.validate_json(line)
 
     def extend(self, rows: Iterable[RowT]) -> None:
-        lines = [self._rows.dump_json(row) + b"\n" for row in rows]
+        self.copy([self._rows.dump_json(row) + b"\n" for row in rows])
+
+    def copy(self, lines: Sequence[bytes]) -> None:
+        """Add records as the file of a finished step has them."""
         self._lines.append(b"".join(lines))
         self.count += len(lines)
 

@@ -2,7 +2,8 @@
 
 union = Union(parts, "refine")              # checks every file, and that the parts fit
 with StepFolder.of(out, union.identity) as step: ...
-    step.finish(summary, {"records.jsonl": union.rows(RefinedSample, unit)}, union.cost())
+    records = [row for row, _ in union.rows(EvalRecord, unit)]
+    step.finish(summary, {"records.jsonl": records}, union.cost())
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from dgr.errors import UserError
-from dgr.files import read_json, read_records
+from dgr.files import parse_record, read_json
 from dgr.shards import Shard
 from dgr.steps import SHARD, SHARDS, TIMING, code_digest, verify
 
@@ -60,10 +61,16 @@ class Union:
         if missing:
             raise UserError(f"shard {', '.join(missing)} is missing; run it, and merge all again")
 
-    def rows(self, kind: type[RowT], unit: Callable[[RowT], Hashable]) -> Iterator[RowT]:
-        """All rows in the order of the whole. A shard has every n-th unit: rows of one `unit`."""
+    def rows(
+        self, kind: type[RowT], unit: Callable[[RowT], Hashable]
+    ) -> Iterator[tuple[RowT, bytes]]:
+        """All rows in the order of the whole, each with its line in the shard's file.
+
+        A shard has every n-th unit: rows of one `unit`.
+        """
         streams = [
-            groupby(read_records(part / "records.jsonl", kind), key=unit) for part in self.parts
+            groupby(_read(part / "records.jsonl", kind), key=lambda found: unit(found[0]))
+            for part in self.parts
         ]
         seen: set[Hashable] = set()
         ended: Path | None = None
@@ -91,6 +98,12 @@ class Union:
                 if values:
                     total[name] = round(add(values), 3)
         return total
+
+
+def _read(path: Path, kind: type[RowT]) -> Iterator[tuple[RowT, bytes]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            yield parse_record(line, kind, (path, number)), line
 
 
 def _common_identity(manifests: dict[Path, dict[str, Any]]) -> dict[str, Any]:

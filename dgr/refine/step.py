@@ -90,8 +90,8 @@ def merge(parts: Sequence[Path], *, out: Path) -> None:
         summary = Summary(ledger)
         rows = islice(union.rows(RefinedSample, _id), ledger.count, None)
         while window := list(islice(rows, WINDOW)):
-            ledger.extend(window)
-            summary.add(window)
+            ledger.copy([line for _, line in window])
+            summary.add(row for row, _ in window)
         step.finish(summary.figures(), {"records.jsonl": ledger}, union.cost())
 
 
