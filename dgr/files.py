@@ -5,6 +5,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,11 +117,18 @@ def write_records(path: Path, records: Iterable[BaseModel]) -> None:
     write_blocks(path, (record.model_dump_json().encode() + b"\n" for record in records))
 
 
-def read_records(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
-    """Typed records of a JSON-lines file; `UserError` names file, line and field."""
+ALL = slice(None)
+
+
+def read_records(path: Path, kind: type[RecordT], lines: slice = ALL) -> Iterator[RecordT]:
+    """Typed records of a JSON-lines file; `UserError` names file, line and field.
+
+    Of the chosen `lines` alone, counted from 0: no other is parsed.
+    """
     try:
         with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
+            chosen = islice(enumerate(file, start=1), lines.start, lines.stop, lines.step)
+            for number, line in chosen:
                 if not line.isspace():
                     yield parse_record(line, kind, (path, number))
     except FileNotFoundError:

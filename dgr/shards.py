@@ -60,11 +60,15 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
 
-    def of(self, items: Iterable[ItemT]) -> Iterator[ItemT]:
-        """The items of this part."""
-        return islice(items, self.index - 1, None, self.count)
+
+def places(shard: Shard | None, done: int = 0) -> slice:
+    """Where the items stand that a step has to do, of which it has `done` so many."""
+    if shard is None:
+        return slice(done, None)
+    return slice(shard.index - 1 + done * shard.count, None, shard.count)
 
 
 def share(items: Iterable[ItemT], shard: Shard | None) -> Iterator[ItemT]:
     """The items that a step has to do."""
-    return iter(items) if shard is None else shard.of(items)
+    where = places(shard)
+    return islice(items, where.start, None, where.step)

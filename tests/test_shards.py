@@ -18,7 +18,7 @@ from dgr.records import Sample
 from dgr.refine import RefineConfig, merge, refine
 from dgr.refine import step as refine_step
 from dgr.settings import Settings
-from dgr.shards import Shard
+from dgr.shards import Shard, places, share
 from dgr.steps import StepFolder, manifest_digest
 from tests.fakes import ScriptedEngine, install
 
@@ -134,7 +134,9 @@ def test_rows_that_overlap_or_lack_are_refused(
 
 def test_shards_are_named_rightly() -> None:
     assert Shard.parse("1/1") is Shard.parse("") is None
-    assert list(Shard(2, 3).of("abcdefgh")) == ["b", "e", "h"]
+    assert list(share("abcdefgh", Shard(2, 3))) == ["b", "e", "h"]
+    assert list("abcdefgh"[places(Shard(2, 3), done=1)]) == ["e", "h"]
+    assert list("abcdefgh"[places(None, done=6)]) == ["g", "h"]
     for text in ("0/2", "3/2", "1", "a/b", "1/2/3", "-1/2", "1/99999"):
         with pytest.raises(UserError, match="write it as i/n"):
             Shard.parse(text)

@@ -73,7 +73,7 @@ class QualityControl:
 
     def _is_meta(self, candidate: Candidate) -> bool:
         said = _plain(candidate.text)
-        if not any(phrase in said for phrase in self._phrases):  # nearly always, and much cheaper
+        if not any(map(said.__contains__, self._phrases)):  # nearly always, and much cheaper
             return False
         given = _plain(f"{candidate.sample.question}\n{candidate.original}")
         return any(found not in given for found in self._meta.findall(said))

@@ -27,7 +27,7 @@ from dgr.refine.quality import Candidate, QualityControl
 from dgr.refine.summary import Summary
 from dgr.refine.trials import Agenda, Attempt, Task, Trial
 from dgr.seeds import derive
-from dgr.shards import Shard, share
+from dgr.shards import Shard, places
 from dgr.steps import StepFolder, verify
 from dgr.templates import fill
 
@@ -60,10 +60,10 @@ def refine(
         if step.finished:
             return
         records = data / "records.jsonl"
-        rows = sum(1 for _ in share(range(count_records(records)), shard))
+        rows = len(range(count_records(records))[places(shard)])
         ledger = step.ledger("records.jsonl", RefinedSample, WINDOW)
         journal = step.journal("attempts.jsonl", Attempt, key=lambda attempt: attempt.key)
-        samples = islice(share(read_records(records, Sample), shard), ledger.count, None)
+        samples = read_records(records, Sample, places(shard, ledger.count))
         summary = Summary(ledger)
         with Metered(load_engine(engine, model)) as metered:
             refiner = Refiner(config, metered, journal, seed)
