@@ -1,4 +1,4 @@
-"""Records that are on disk as soon as they are made, and found again after a crash.
+"""Records that are on disk soon after they are made, and found again after a crash.
 
 Memory holds no record of either kind:
 
@@ -17,8 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 from dgr.files import unwritable
 
 SYNC_SECONDS = 0.5
-"""A line is the kernel's as soon as it is added, and safe from its crash after so long."""
+"""After so long, a line that was added is on disk."""
 BLOCK = 1 << 20
+"""Bytes that are written at once."""
 
 RowT = TypeVar("RowT")
 """A record, or a dataclass."""
@@ -108,7 +109,10 @@ class Ledger(Generic[RowT]):
 
 
 class _Lines:
-    """A file that grows by whole lines, unbuffered, and is synced beside the work."""
+    """A file that grows by whole lines, which are written and synced beside the work.
+
+    `size` counts those that are still to be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -116,13 +120,16 @@ class _Lines:
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         except OSError as error:
             raise unwritable(path, error) from error
-        self.size = os.fstat(self._file).st_size
-        self._unsynced, self._closed = False, threading.Event()
+        self.size = self._written = os.fstat(self._file).st_size
+        self._waiting: list[bytes] = []
+        self._unsynced = False
         self._problem: OSError | None = None
+        self._lock, self._closed = threading.Lock(), threading.Event()
         self._syncing = threading.Thread(target=self._sync_now_and_then, daemon=True)
         self._syncing.start()
 
     def __iter__(self) -> Iterator[bytes]:
+        self._flush()
         with self._path.open("rb") as file:
             yield from file
 
@@ -142,39 +149,59 @@ class _Lines:
 
     def append(self, data: bytes) -> int:
         """Add whole lines; the place of the first is returned."""
-        place = self.size
-        try:
+        with self._lock:
             if self._problem:
-                raise self._problem
-            written = os.write(self._file, data)
-            while written < len(data):
-                written += os.write(self._file, data[written:])
-        except OSError as error:
-            raise unwritable(self._path, error) from error
-        self.size += len(data)
-        self._unsynced = True
+                raise unwritable(self._path, self._problem) from self._problem
+            place = self.size
+            self._waiting.append(data)
+            self.size += len(data)
+        if self.size - self._written >= BLOCK:
+            self._flush()
         return place
 
     def read(self, place: int, length: int) -> bytes:
+        self._flush()
         return os.pread(self._file, length, place)
 
     def truncate(self, size: int) -> None:
+        self._flush()
         if size < self.size:
             os.ftruncate(self._file, size)
-            self.size = size
+            self.size = self._written = size
 
     def close(self) -> None:
         self._closed.set()
         self._syncing.join()
         os.close(self._file)
 
+    def _flush(self) -> None:
+        try:
+            self._write()
+        except OSError as error:
+            raise unwritable(self._path, error) from error
+
+    def _write(self) -> None:
+        """Write what waits; what a full disk does not take is lost, and whoever adds is told."""
+        with self._lock:
+            if not self._waiting:
+                return
+            data, self._waiting = b"".join(self._waiting), []
+            try:
+                while data:
+                    data = data[os.write(self._file, data) :]
+            except OSError as error:
+                self._problem = error
+                raise
+            self._written, self._unsynced = self.size, True
+
     def _sync_now_and_then(self) -> None:
         last = False
         while not last:
             last = self._closed.wait(SYNC_SECONDS)
-            if self._unsynced:
-                self._unsynced = False
-                try:
+            try:
+                self._write()
+                if self._unsynced:
+                    self._unsynced = False
                     os.fsync(self._file)
-                except OSError as error:
-                    self._problem = error
+            except OSError as error:
+                self._problem = error

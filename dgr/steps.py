@@ -4,7 +4,7 @@
         if step.finished:
             return
         journal = step.journal("attempts.jsonl", Attempt, key=lambda attempt: attempt.key)
-        ...                                     # journal.add(row): on disk at once, resumable
+        ...                                     # journal.add(row): soon on disk, resumable
         step.finish(summary, records={"records.jsonl": rows})
 
 A folder without a manifest is not a result. What an interrupted step had done lies in a work

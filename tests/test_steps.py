@@ -86,7 +86,7 @@ def test_file_in_the_place_of_the_folder(tmp_path: Path, source: Path) -> None:
 
 
 KILLED = """
-    import os, signal, sys
+    import os, signal, sys, time
     from pathlib import Path
     from dgr.records import Sample
     from dgr.steps import StepFolder
@@ -96,6 +96,9 @@ KILLED = """
         journal = step.journal("rows.jsonl", Sample, key=lambda row: row.id)
         journal.add(row("a"))
         journal.add(row("b"))
+        [file] = step.work.glob("*.jsonl")
+        while file.read_bytes().count(b"\\n") < 2:
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -1,6 +1,6 @@
 """The second phase: every judge reads every part of every completion, and is loaded once.
 
-A model's verdicts are in a journal of its own as soon as they are made, so that a stopped
+A model's verdicts are in a journal of its own soon after they are made, so that a stopped
 evaluation repeats none. Rules cost nothing and leave no journal.
 """
 

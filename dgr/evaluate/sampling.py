@@ -110,7 +110,7 @@ def request_key(suite: str, sample: int, item: str) -> str:
 
 
 def sample(engine: Engine, evaluations: Sequence[Evaluation]) -> None:
-    """The first phase; each completion is on disk as soon as it is made."""
+    """The first phase; each completion is on disk soon after it is made."""
     groups: dict[Sampling, dict[str, tuple[Evaluation, Request]]] = {}
     for number, evaluation in enumerate(evaluations):
         for task in evaluation.missing:
