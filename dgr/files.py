@@ -112,9 +112,13 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
-def write_records(path: Path, records: Iterable[BaseModel]) -> None:
-    """JSON lines, one record a line, in the order given."""
-    write_blocks(path, (record.model_dump_json().encode() + b"\n" for record in records))
+def write_records(path: Path, records: Iterable[BaseModel] | Iterable[bytes]) -> None:
+    """JSON lines, one record a line, in the order given; what is in bytes is written as it is."""
+    write_blocks(path, map(_lines, records))
+
+
+def _lines(record: BaseModel | bytes) -> bytes:
+    return record if isinstance(record, bytes) else record.model_dump_json().encode() + b"\n"
 
 
 ALL = slice(None)

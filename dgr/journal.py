@@ -8,7 +8,8 @@ Memory holds no record of either kind:
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -17,9 +18,9 @@ from pydantic import TypeAdapter, ValidationError
 from dgr.files import unwritable
 
 SYNC_SECONDS = 0.5
-"""After so long, a line that was added is on disk."""
+"""A line is the kernel's soon after it is added, and safe from its crash after so long."""
 BLOCK = 1 << 20
-"""Bytes that are written at once."""
+"""Bytes that are written at once, and that wait at most."""
 
 RowT = TypeVar("RowT")
 """A record, or a dataclass."""
@@ -92,10 +93,7 @@ class Ledger(Generic[RowT]):
             yield self._rows.validate_json(line)
 
     def extend(self, rows: Iterable[RowT]) -> None:
-        self.copy([self._rows.dump_json(row) + b"\n" for row in rows])
-
-    def copy(self, lines: Sequence[bytes]) -> None:
-        """Add records as the file of a finished step has them."""
+        lines = [self._rows.dump_json(row) + b"\n" for row in rows]
         self._lines.append(b"".join(lines))
         self.count += len(lines)
 
@@ -124,9 +122,9 @@ class _Lines:
         self._waiting: list[bytes] = []
         self._unsynced = False
         self._problem: OSError | None = None
-        self._lock, self._closed = threading.Lock(), threading.Event()
-        self._syncing = threading.Thread(target=self._sync_now_and_then, daemon=True)
-        self._syncing.start()
+        self._lock, self._more, self._closed = threading.Lock(), threading.Event(), False
+        self._writing = threading.Thread(target=self._write_beside, daemon=True)
+        self._writing.start()
 
     def __iter__(self) -> Iterator[bytes]:
         self._flush()
@@ -155,6 +153,8 @@ class _Lines:
             place = self.size
             self._waiting.append(data)
             self.size += len(data)
+        if not self._more.is_set():
+            self._more.set()
         if self.size - self._written >= BLOCK:
             self._flush()
         return place
@@ -170,8 +170,9 @@ class _Lines:
             self.size = self._written = size
 
     def close(self) -> None:
-        self._closed.set()
-        self._syncing.join()
+        self._closed = True
+        self._more.set()
+        self._writing.join()
         os.close(self._file)
 
     def _flush(self) -> None:
@@ -194,14 +195,26 @@ class _Lines:
                 raise
             self._written, self._unsynced = self.size, True
 
-    def _sync_now_and_then(self) -> None:
-        last = False
-        while not last:
-            last = self._closed.wait(SYNC_SECONDS)
-            try:
-                self._write()
-                if self._unsynced:
-                    self._unsynced = False
-                    os.fsync(self._file)
-            except OSError as error:
-                self._problem = error
+    def _write_beside(self) -> None:
+        """Write what waits as soon as the work leaves time for it, and sync it now and then."""
+        synced = time.monotonic()
+        while not self._closed:
+            self._more.wait(SYNC_SECONDS)
+            self._more.clear()
+            self._attempt(self._write)
+            if time.monotonic() - synced >= SYNC_SECONDS:
+                self._attempt(self._sync)
+                synced = time.monotonic()
+        self._attempt(self._write)
+        self._attempt(self._sync)
+
+    def _sync(self) -> None:
+        if self._unsynced:
+            self._unsynced = False
+            os.fsync(self._file)
+
+    def _attempt(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except OSError as error:
+            self._problem = error

@@ -2,21 +2,21 @@
 
 union = Union(parts, "refine")              # checks every file, and that the parts fit
 with StepFolder.of(out, union.identity) as step: ...
-    records = [row for row, _ in union.rows(EvalRecord, unit)]
-    step.finish(summary, {"records.jsonl": records}, union.cost())
+    step.finish(summary, {"records.jsonl": union.lines()}, union.cost())
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from itertools import groupby
+from contextlib import ExitStack
+from itertools import chain, groupby, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from dgr.errors import UserError
-from dgr.files import parse_record, read_json
-from dgr.shards import Shard
-from dgr.steps import SHARD, SHARDS, TIMING, code_digest, verify
+from dgr.files import count_records, read_json, read_records
+from dgr.shards import Shard, places
+from dgr.steps import SHARD, SHARDS, TIMING, code_digest, summary_of, verify
 
 SUMMED = (
     "seconds",
@@ -61,16 +61,26 @@ class Union:
         if missing:
             raise UserError(f"shard {', '.join(missing)} is missing; run it, and merge all again")
 
-    def rows(
-        self, kind: type[RowT], unit: Callable[[RowT], Hashable]
-    ) -> Iterator[tuple[RowT, bytes]]:
-        """All rows in the order of the whole, each with its line in the shard's file.
+    def lines(self) -> Iterator[bytes]:
+        """The lines of all records in the order of the whole, of which a shard has every n-th."""
+        files = [part / "records.jsonl" for part in self.parts]
+        found = [count_records(file) for file in files]
+        for index, (part, rows) in enumerate(zip(self.parts, found, strict=True), start=1):
+            due = len(range(sum(found))[places(Shard(index, len(found)))])
+            if rows != due:
+                raise UserError(
+                    f"{part} does not fit the other shards: it has {rows:,} rows where {due:,} "
+                    "are due; run all again"
+                )
+        with ExitStack() as stack:
+            turns = zip_longest(*(stack.enter_context(file.open("rb")) for file in files))
+            yield from filter(None, chain.from_iterable(turns))
 
-        A shard has every n-th unit: rows of one `unit`.
-        """
+    def rows(self, kind: type[RowT], unit: Callable[[RowT], Hashable]) -> Iterator[RowT]:
+        """All records in the order of the whole, of which a shard has every n-th unit: the records
+        of one `unit`, which stand together."""
         streams = [
-            groupby(_read(part / "records.jsonl", kind), key=lambda found: unit(found[0]))
-            for part in self.parts
+            groupby(read_records(part / "records.jsonl", kind), key=unit) for part in self.parts
         ]
         seen: set[Hashable] = set()
         ended: Path | None = None
@@ -88,6 +98,10 @@ class Union:
             if ended:
                 return
 
+    def summaries(self) -> list[dict[str, Any]]:
+        """Those of the parts, in their order."""
+        return [summary_of(part) for part in self.parts]
+
     def cost(self) -> dict[str, float]:
         """What the parts took together, and how many they were."""
         timings = [read_json(part / TIMING) for part in self.parts if (part / TIMING).is_file()]
@@ -98,12 +112,6 @@ class Union:
                 if values:
                     total[name] = round(add(values), 3)
         return total
-
-
-def _read(path: Path, kind: type[RowT]) -> Iterator[tuple[RowT, bytes]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            yield parse_record(line, kind, (path, number)), line
 
 
 def _common_identity(manifests: dict[Path, dict[str, Any]]) -> dict[str, Any]:

@@ -37,7 +37,6 @@ from dgr.files import (
     sha256_folder,
     sha256_text,
     unwritable,
-    write_blocks,
     write_json,
     write_records,
 )
@@ -220,19 +219,17 @@ class StepFolder:
     def finish(
         self,
         summary: Mapping[str, Any],
-        records: Mapping[str, Iterable[BaseModel]],
+        records: Mapping[str, Iterable[BaseModel] | Iterable[bytes]],
         cost: Mapping[str, float] | None = None,
     ) -> None:
         """Write records and summary, then the manifest over every file of the folder.
 
+        Records may be in bytes already, as lines of JSON or blocks of such lines.
         `cost` goes to the timing: what the engine took (`dgr.engines.usage`), or the parts did.
         """
         (self.out / MANIFEST).unlink(missing_ok=True)
         for name, rows in records.items():
-            if isinstance(rows, Ledger):
-                write_blocks(self.out / name, rows.blocks())
-            else:
-                write_records(self.out / name, rows)
+            write_records(self.out / name, rows)
         write_json(self.out / SUMMARY, summary)
         write_json(
             self.out / TIMING,

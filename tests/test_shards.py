@@ -113,12 +113,17 @@ def forged(folder: Path, shard: str, ids: list[str], identity: dict[str, Any]) -
     return folder
 
 
+TWICE = "a is there twice"
+FEW = "has too few rows"
+COPIED = r"/1 does not fit the other shards: it has 1 rows where 2 are due"
+
+
 @pytest.mark.parametrize(
-    ("first", "second", "why"),
-    [(["a", "b"], ["a"], "a is there twice"), (["a"], ["b", "c"], "has too few rows")],
+    ("first", "second", "why", "copied"),
+    [(["a", "b"], ["a"], TWICE, None), (["a"], ["b", "c"], FEW, COPIED)],
 )
 def test_rows_that_overlap_or_lack_are_refused(
-    tmp_path: Path, first: list[str], second: list[str], why: str
+    tmp_path: Path, first: list[str], second: list[str], why: str, copied: str | None
 ) -> None:
     from dgr.merging import Union
 
@@ -128,8 +133,12 @@ def test_rows_that_overlap_or_lack_are_refused(
         forged(tmp_path / "1", "1/2", first, identity),
         forged(tmp_path / "2", "2/2", second, identity),
     ]
+    union = Union(parts, "refine")
     with pytest.raises(UserError, match=why):
-        list(Union(parts, "refine").rows(Sample, lambda row: row.id))
+        list(union.rows(Sample, lambda row: row.id))
+    if copied:
+        with pytest.raises(UserError, match=copied):
+            list(union.lines())
 
 
 def test_shards_are_named_rightly() -> None:

@@ -185,8 +185,7 @@ def merge(parts: Sequence[Path], *, out: Path) -> None:
     union = Union(parts, "evaluate")
     with StepFolder.of(out, union.identity) as step:
         if not step.finished:
-            rows = union.rows(EvalRecord, lambda row: (row.suite, row.item))
-            records = [row for row, _ in rows]
+            records = list(union.rows(EvalRecord, lambda row: (row.suite, row.item)))
             summary = summarise(records, union.identity["seed"])
             step.finish(summary, {"records.jsonl": records}, union.cost())
 

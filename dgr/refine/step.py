@@ -48,9 +48,9 @@ def refine(
     """Rewrite the samples that `ingest` left in `data` with the model in folder `model`.
 
     Writes `records.jsonl` (RefinedSample, in the order of the input) and `summary.json` (see
-    `dgr.refine.summary`); with a `shard`, of its rows alone. A stopped refinement goes on where
-    it was. Raises `UserError` when `max_new_tokens` leaves no room for a prompt in the model's
-    context.
+    `dgr.refine.summary`); with a `shard`, of its rows alone, and `counts` that can be added up.
+    A stopped refinement goes on where it was. Raises `UserError` when `max_new_tokens` leaves no
+    room for a prompt in the model's context.
     """
     verify(data)
     inputs = {"data": data, "model": model}
@@ -64,7 +64,8 @@ def refine(
         ledger = step.ledger("records.jsonl", RefinedSample, WINDOW)
         journal = step.journal("attempts.jsonl", Attempt, key=lambda attempt: attempt.key)
         samples = read_records(records, Sample, places(shard, ledger.count))
-        summary = Summary(ledger)
+        summary = Summary()
+        summary.add(ledger)
         with Metered(load_engine(engine, model)) as metered:
             refiner = Refiner(config, metered, journal, seed)
             left = refiner.expected(rows - ledger.count)
@@ -74,7 +75,8 @@ def refine(
                     ledger.extend(refined)
                     journal.clear()
                     summary.add(refined)
-            step.finish(summary.figures(), {"records.jsonl": ledger}, metered.cost())
+            figures = summary.figures() | ({"counts": summary.counts()} if shard else {})
+            step.finish(figures, {"records.jsonl": ledger.blocks()}, metered.cost())
 
 
 def merge(parts: Sequence[Path], *, out: Path) -> None:
@@ -86,17 +88,9 @@ def merge(parts: Sequence[Path], *, out: Path) -> None:
     with StepFolder.of(out, union.identity) as step:
         if step.finished:
             return
-        ledger = step.ledger("records.jsonl", RefinedSample, WINDOW)
-        summary = Summary(ledger)
-        rows = islice(union.rows(RefinedSample, _id), ledger.count, None)
-        while window := list(islice(rows, WINDOW)):
-            ledger.copy([line for _, line in window])
-            summary.add(row for row, _ in window)
-        step.finish(summary.figures(), {"records.jsonl": ledger}, union.cost())
-
-
-def _id(row: RefinedSample) -> str:
-    return row.sample.id
+        # Nothing is read twice nor resumed: it takes as long as the files take to copy.
+        summary = Summary.together(found["counts"] for found in union.summaries())
+        step.finish(summary.figures(), {"records.jsonl": union.lines()}, union.cost())
 
 
 class Refiner:

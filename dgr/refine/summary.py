@@ -1,50 +1,36 @@
 """What refinement came to, counted row by row: memory does not grow with the rows."""
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from functools import reduce
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from dgr.records import RefinedSample, Refinement
 from dgr.stats import mean_of_counts, share
 
-
-class Summary:
-    """Fallback rates and, per component, reasons, tokens, and lengths before and after."""
-
-    def __init__(self, rows: Iterable[RefinedSample] = ()) -> None:
-        self._rows = self._fallbacks = self._refined = 0
-        self._parts = {"trace": _Part(), "answer": _Part()}
-        self.add(rows)
-
-    def add(self, rows: Iterable[RefinedSample]) -> None:
-        for row in rows:
-            self._rows += 1
-            self._fallbacks += row.trace.text is None or row.answer.text is None
-            self._refined += _rewritten(row.trace) and _rewritten(row.answer)
-            self._parts["trace"].add(row.trace)
-            self._parts["answer"].add(row.answer)
-
-    def figures(self) -> dict[str, Any]:
-        """`fallback_rate` is the share of rows with a component that no candidate replaced,
-        `fully_refined` the share of those whose components were both rewritten."""
-        return {
-            "rows": self._rows,
-            "fallback_rate": share(self._fallbacks, self._rows),
-            "fully_refined": share(self._refined, self._rows),
-            "components": {name: part.figures() for name, part in self._parts.items()},
-        }
+CountsT = TypeVar("CountsT")
 
 
-class _Part:
+@dataclass
+class Part:
     """One component of all rows."""
 
-    def __init__(self) -> None:
-        self.found = self.left_empty = self.candidates = self.fallbacks = 0
-        self.tokens = self.prompt_tokens = 0
-        self.failed: Counter[str] = Counter()
-        self.last: Counter[str] = Counter()
-        self.before: Counter[float] = Counter()
-        self.after: Counter[float] = Counter()
+    found: int = 0
+    left_empty: int = 0
+    candidates: int = 0
+    fallbacks: int = 0
+    tokens: int = 0
+    prompt_tokens: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    """Reasons of all candidates that failed."""
+    last: Counter[str] = field(default_factory=Counter)
+    """The last reason of each component that fell back."""
+    before: Counter[float] = field(default_factory=Counter)
+    """Lengths, in characters, of what was rewritten, and how often each occurred."""
+    after: Counter[float] = field(default_factory=Counter)
 
     def add(self, row: Refinement) -> None:
         self.found += 1
@@ -77,6 +63,59 @@ class _Part:
                 "refined": mean_of_counts(self.after),
             },
         }
+
+
+@dataclass
+class Summary:
+    """Fallback rates and, per component, reasons, tokens, and lengths before and after."""
+
+    rows: int = 0
+    fallbacks: int = 0
+    refined: int = 0
+    trace: Part = field(default_factory=Part)
+    answer: Part = field(default_factory=Part)
+
+    @classmethod
+    def together(cls, counts: Iterable[Mapping[str, Any]]) -> "Summary":
+        """That of all rows, from the `counts` of parts of them."""
+        return reduce(_sum, map(_SUMMARY.validate_python, counts), cls())
+
+    def add(self, rows: Iterable[RefinedSample]) -> None:
+        for row in rows:
+            self.rows += 1
+            self.fallbacks += row.trace.text is None or row.answer.text is None
+            self.refined += _rewritten(row.trace) and _rewritten(row.answer)
+            self.trace.add(row.trace)
+            self.answer.add(row.answer)
+
+    def counts(self) -> dict[str, Any]:
+        """What `together` takes."""
+        counts: dict[str, Any] = _SUMMARY.dump_python(self)
+        return counts
+
+    def figures(self) -> dict[str, Any]:
+        """`fallback_rate` is the share of rows with a component that no candidate replaced,
+        `fully_refined` the share of those whose components were both rewritten."""
+        return {
+            "rows": self.rows,
+            "fallback_rate": share(self.fallbacks, self.rows),
+            "fully_refined": share(self.refined, self.rows),
+            "components": {"trace": self.trace.figures(), "answer": self.answer.figures()},
+        }
+
+
+_SUMMARY = TypeAdapter(Summary)
+
+
+def _sum(one: CountsT, other: CountsT) -> CountsT:
+    """Two of the dataclasses above, added field by field."""
+    added = {
+        name: _sum(value, getattr(other, name))
+        if is_dataclass(value)
+        else value + getattr(other, name)
+        for name, value in vars(one).items()
+    }
+    return type(one)(**added)
 
 
 def _rewritten(part: Refinement) -> bool:
