@@ -79,6 +79,11 @@ def test_merged_shards_are_the_whole_to_the_byte(run: Run, tmp_path: Path, count
     assert (tmp_path / "merged" / "timing.json").read_bytes() == before
 
 
+def test_a_shard_without_rows_starts_no_engine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refine_step, "load_engine", lambda *_: pytest.fail("an engine started"))
+    run("empty", f"{ROWS + 1}/{ROWS + 1}")
+
+
 def test_what_is_no_whole_is_refused(run: Run, tmp_path: Path) -> None:
     run("whole")
     for index in (1, 2):

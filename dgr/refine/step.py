@@ -64,19 +64,21 @@ def refine(
         ledger = step.ledger("records.jsonl", RefinedSample, WINDOW)
         journal = step.journal("attempts.jsonl", Attempt, key=lambda attempt: attempt.key)
         samples = read_records(records, Sample, places(shard, ledger.count))
-        summary = Summary()
+        summary, cost = Summary(), dict[str, float]()
         summary.add(ledger)
-        with Metered(load_engine(engine, model)) as metered:
-            refiner = Refiner(config, metered, journal, seed)
-            left = refiner.expected(rows - ledger.count)
-            with Progress("refine", left, "candidates") as progress:
-                while window := list(islice(samples, WINDOW)):
-                    refined = refiner.refine(window, progress)
-                    ledger.extend(refined)
-                    journal.clear()
-                    summary.add(refined)
-            figures = summary.figures() | ({"counts": summary.counts()} if shard else {})
-            step.finish(figures, {"records.jsonl": ledger.blocks()}, metered.cost())
+        if rows > ledger.count:  # else no engine need start
+            with Metered(load_engine(engine, model)) as metered:
+                refiner = Refiner(config, metered, journal, seed)
+                left = refiner.expected(rows - ledger.count)
+                with Progress("refine", left, "candidates") as progress:
+                    while window := list(islice(samples, WINDOW)):
+                        refined = refiner.refine(window, progress)
+                        ledger.extend(refined)
+                        journal.clear()
+                        summary.add(refined)
+                cost = metered.cost()
+        figures = summary.figures() | ({"counts": summary.counts()} if shard else {})
+        step.finish(figures, {"records.jsonl": ledger.blocks()}, cost)
 
 
 def merge(parts: Sequence[Path], *, out: Path) -> None:
