@@ -14,7 +14,9 @@ from typing import Any
 
 from benchmarks.measuring import machine, table
 from dgr.files import read_json, write_text
+from dgr.stats import Estimate
 from dgr.study.config import NEEDED
+from dgr.study.findings import plain, points, share
 
 ROOT = Path(__file__).parents[1]
 FOLDER, README = ROOT / "docs" / "results", ROOT / "README.md"
@@ -47,6 +49,8 @@ def _page(studies: Path, names: Sequence[str]) -> Iterator[str]:
         f"docs.study_results runs/{studies.name}`. Machine of this page: {machine('torch')}. "
         "[docs/studies.md](../studies.md) says how each claim is decided; intervals are of 95 %."
     )
+    if missing := [name for name in NEEDED if name not in names]:
+        yield f"Not finished yet: {', '.join(missing)}."
     for name in names:
         results = studies / name / "results"
         summary = read_json(results / "summary.json")
@@ -67,8 +71,8 @@ def _origin(results: Path, summary: dict[str, Any]) -> str:
 
 def _short(studies: Path, names: Sequence[str]) -> Iterator[str]:
     summaries = {name: read_json(studies / name / "results" / "summary.json") for name in names}
-    yield table(["Claim", "On", "Verdict", "Measured"], [
-        [each["claim"], each["scope"], f"**{each['outcome']}**", each["reason"]]
+    yield table(["Claim", "On", "Verdict", "Effect", "What it is"], [
+        [each["claim"], each["scope"], f"**{each['outcome']}**", *_effect(each)]
         for summary in summaries.values() for each in summary["verdicts"]
     ])  # fmt: skip
     if "tax" in summaries:
@@ -76,6 +80,17 @@ def _short(studies: Path, names: Sequence[str]) -> Iterator[str]:
         yield table(["Set, method", *ARMS], list(_arms(summaries["tax"])))
     if "shift" in summaries:
         yield "![The safety tax against distribution shift](docs/results/shift/plots/shift-tax.svg)"
+
+
+def _effect(verdict: dict[str, Any]) -> tuple[str, str]:
+    """The figure with its unit, and what is measured."""
+    effect = Estimate.model_validate(verdict["effect"])
+    what, _, unit = str(verdict["measure"]).rpartition(", ")
+    if unit == "points":
+        return points(effect), what
+    if unit == "share":
+        return share(effect), what
+    return f"{plain(effect)}, n = {effect.n}", unit
 
 
 def _arms(summary: dict[str, Any]) -> Iterator[list[str]]:

@@ -95,7 +95,8 @@ def _axes(axes: Any, plot: Plot) -> None:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
     if plot.categories:
-        turned = {"rotation": 30, "ha": "right"} if len("".join(plot.categories)) > 60 else {}
+        wide = len(plot.categories) * max(map(len, plot.categories)) > 70
+        turned = {"rotation": 30, "ha": "right"} if wide else {}
         axes.set_xticks(range(len(plot.categories)), plot.categories, **turned)
         axes.set_xlim(-0.6, len(plot.categories) - 0.4)
     if plot.series:

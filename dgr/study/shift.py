@@ -1,8 +1,9 @@
 """Whether the safety tax grows with distribution shift, and which measure tells it beforehand."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dgr.gate.config import GatePolicy
 from dgr.stats import Estimate
@@ -19,19 +20,34 @@ from dgr.study.findings import (
 )
 from dgr.study.results import Result, Results, number
 
-BEFORE: dict[str, tuple[str, ...]] = {
-    "NLL shift, completion": ("shift", "shift", "completion"),
-    "NLL shift, trace": ("shift", "shift", "trace"),
-    "NLL shift, answer": ("shift", "shift", "answer"),
-    "Embedding shift, trace": ("shift", "embedding_shift", "trace"),
-    "Embedding shift, answer": ("shift", "embedding_shift", "answer"),
-    "Trace length, tokens": ("shift", "length", "trace", "mean"),
+Measure = Callable[[Mapping[str, Any]], float]
+"""A figure of a cell's summary."""
+
+
+def _at(*path: str) -> Measure:
+    return lambda summary: number(summary, *path)
+
+
+def _whole(summary: Mapping[str, Any]) -> float:
+    """NLL shift in nats a completion: how much there is to learn, not how strange each token is."""
+    tokens = number(summary, "shift", "length", "completion")
+    return tokens * number(summary, "shift", "shift", "completion")
+
+
+BEFORE: dict[str, Measure] = {
+    "NLL shift, completion": _at("shift", "shift", "completion"),
+    "NLL shift, trace": _at("shift", "shift", "trace"),
+    "NLL shift, answer": _at("shift", "shift", "answer"),
+    "NLL shift times length": _whole,
+    "Embedding shift, trace": _at("shift", "embedding_shift", "trace"),
+    "Embedding shift, answer": _at("shift", "embedding_shift", "answer"),
+    "Trace length, tokens": _at("shift", "length", "trace"),
 }
-"""What is known before any training, by its place in a cell's summary."""
-AFTER: dict[str, tuple[str, ...]] = {
-    "KL drift, completion": ("drift", "kl", "completion"),
-    "Embedding drift, reasoning traces": ("drift", "embedding_drift", "reasoning", "trace"),
-    "Embedding drift, harmful answers": ("drift", "embedding_drift", "harmful", "answer"),
+"""What is known before any training."""
+AFTER: dict[str, Measure] = {
+    "KL drift, completion": _at("drift", "kl", "completion"),
+    "Embedding drift, reasoning traces": _at("drift", "embedding_drift", "reasoning", "trace"),
+    "Embedding drift, harmful answers": _at("drift", "embedding_drift", "harmful", "answer"),
 }
 """What is known afterwards."""
 LENGTH = "Trace length, tokens"
@@ -52,14 +68,13 @@ class Scope:
     def conditions(self) -> list[str]:
         return [str(sorted(cell.cell.factors.items())) for cell in self.cells]
 
-    def measure(self, path: Sequence[str]) -> list[float]:
-        return [number(cell.summary, *path) for cell in self.cells]
+    def measure(self, name: str) -> list[float]:
+        return [(BEFORE | AFTER)[name](cell.summary) for cell in self.cells]
 
     def correlation(self, name: str, *, ranks: bool, held: bool = False) -> Estimate:
-        control = self.measure(BEFORE[LENGTH]) if held else None
-        path = {**BEFORE, **AFTER}[name]
+        control = self.measure(LENGTH) if held else None
         return correlation(
-            self.measure(path), self.tax, self.conditions, ranks=ranks, control=control
+            self.measure(name), self.tax, self.conditions, ranks=ranks, control=control
         )
 
 
@@ -137,10 +152,15 @@ def _best(scope: Scope) -> str:
     crosses = known[first].low <= 0 <= known[first].high
     sure = not crosses and ends[0] > abs(known[second].value)
     return (
-        f"Before any training, the tax over {scope.name} is told best by {first.lower()} "
-        f"({plain(known[first])}), then by {second.lower()} ({plain(known[second])}); the first "
+        f"Before any training, the tax over {scope.name} is told best by {_inside(first)} "
+        f"({plain(known[first])}), then by {_inside(second)} ({plain(known[second])}); the first "
         f"is {'' if sure else 'not '}better than the second beyond its interval."
     )
+
+
+def _inside(name: str) -> str:
+    """As a name stands in a sentence."""
+    return name if name.startswith("NLL") else name[0].lower() + name[1:]
 
 
 def _conditions(results: Results) -> Table:
@@ -148,8 +168,8 @@ def _conditions(results: Results) -> Table:
     rows = []
     for key, cells in results.groups("set", "refined_share", "arm").items():
         lost = [tax(results, cell) for cell in cells]
-        means = [_mean([number(cell.summary, *path) for cell in cells])
-                 for path in (*BEFORE.values(), *AFTER.values())]  # fmt: skip
+        means = [_mean([measure(cell.summary) for cell in cells])
+                 for measure in (BEFORE | AFTER).values()]  # fmt: skip
         rows.append(
             (
                 *map(str, key),
@@ -178,8 +198,7 @@ def _plot(results: Results, measure: str) -> Plot:
         Series(
             name=str(name),
             points=tuple(
-                Point(x=number(cell.summary, *BEFORE[measure]), y=100 * tax(results, cell))
-                for cell in cells
+                Point(x=BEFORE[measure](cell.summary), y=100 * tax(results, cell)) for cell in cells
             ),
             line=False,
         )
@@ -187,8 +206,8 @@ def _plot(results: Results, measure: str) -> Plot:
     ]
     return Plot(
         name="shift-tax" if measure == HEADLINE else "length-tax",
-        title=f"Safety tax by {measure[0].lower()}{measure[1:]}" if measure == LENGTH else
-        "Safety tax by NLL shift before training",
+        title="Safety tax by " + ("NLL shift before training" if measure == HEADLINE
+                                  else _inside(measure)),
         x=measure if measure == LENGTH else f"{measure}, nats a token",
         y="Safety tax, points",
         series=tuple(found),
