@@ -1,5 +1,6 @@
 """Refine and evaluate, killed at random moments: the records of an uninterrupted run."""
 
+import gc
 import os
 import random
 import signal
@@ -40,6 +41,14 @@ class Slow(ScriptedEngine):
         for completion in super().generate(requests, sampling):
             time.sleep(0.0002)
             yield completion
+
+
+@pytest.fixture(autouse=True)
+def _alone() -> Iterator[None]:
+    """What other tests left is not searched for garbage: in a fork, that copies all of it."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
