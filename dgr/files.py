@@ -147,7 +147,7 @@ def count_records(path: Path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
-def parse_record(line: str | bytes, kind: type[RecordT], where: str | tuple[Path, int]) -> RecordT:
+def parse_record(line: str, kind: type[RecordT], where: str | tuple[Path, int]) -> RecordT:
     """A record of a line; `where` it stands, for the error: in words, or file and number."""
     try:
         return kind.model_validate_json(line)

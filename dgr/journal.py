@@ -148,14 +148,12 @@ class _Lines:
     def append(self, data: bytes) -> int:
         """Add whole lines; the place of the first is returned."""
         with self._lock:
-            if self._problem:
-                raise unwritable(self._path, self._problem) from self._problem
             place = self.size
             self._waiting.append(data)
             self.size += len(data)
         if not self._more.is_set():
             self._more.set()
-        if self.size - self._written >= BLOCK:
+        if self._problem or self.size - self._written >= BLOCK:
             self._flush()
         return place
 
@@ -182,8 +180,11 @@ class _Lines:
             raise unwritable(self._path, error) from error
 
     def _write(self) -> None:
-        """Write what waits; what a full disk does not take is lost, and whoever adds is told."""
+        """Write what waits; what a full disk does not take is lost, and whoever adds or reads is
+        told."""
         with self._lock:
+            if self._problem:
+                raise self._problem
             if not self._waiting:
                 return
             data, self._waiting = b"".join(self._waiting), []

@@ -75,6 +75,8 @@ def test_lines_that_a_full_disk_does_not_take_are_told(
     monkeypatch.setattr(os, "write", full)
     found = Ledger(tmp_path / "rows.jsonl", Sample, window=1)
     found.extend([row("a")])
+    while found._lines._waiting:
+        time.sleep(0.01)  # until it was tried beside the work
     with pytest.raises(UserError, match=r"cannot write .*rows\.jsonl: No space left"):
         list(found.blocks())
     with pytest.raises(UserError, match=r"cannot write .*rows\.jsonl: No space left"):

@@ -14,6 +14,7 @@ from dgr.evaluate import EvaluateConfig, evaluate
 from dgr.evaluate import merge as merge_evaluations
 from dgr.evaluate import step as evaluate_step
 from dgr.files import canonical_json, read_json
+from dgr.merging import Union
 from dgr.records import Sample
 from dgr.refine import RefineConfig, merge, refine
 from dgr.refine import step as refine_step
@@ -118,32 +119,40 @@ def forged(folder: Path, shard: str, ids: list[str], identity: dict[str, Any]) -
     return folder
 
 
-TWICE = "a is there twice"
-FEW = "has too few rows"
-COPIED = r"/1 does not fit the other shards: it has 1 rows where 2 are due"
+@pytest.fixture
+def joined(tmp_path: Path) -> Callable[..., Union]:
+    """Two finished shards with the rows of those names."""
+    with StepFolder(tmp_path / "none", "refine", Settings(), inputs={}, seed=0) as step:
+        identity = step.identity
+
+    def join(*rows: list[str]) -> Union:
+        parts = [
+            forged(tmp_path / str(number), f"{number}/2", ids, identity)
+            for number, ids in enumerate(rows, start=1)
+        ]
+        return Union(parts, "refine")
+
+    return join
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "why", "copied"),
-    [(["a", "b"], ["a"], TWICE, None), (["a"], ["b", "c"], FEW, COPIED)],
+    ("first", "second", "why"),
+    [(["a", "b"], ["a"], "a is there twice"), (["a"], ["b", "c"], "has too few rows")],
 )
 def test_rows_that_overlap_or_lack_are_refused(
-    tmp_path: Path, first: list[str], second: list[str], why: str, copied: str | None
+    joined: Callable[..., Union], first: list[str], second: list[str], why: str
 ) -> None:
-    from dgr.merging import Union
-
-    with StepFolder(tmp_path / "none", "refine", Settings(), inputs={}, seed=0) as step:
-        identity = step.identity
-    parts = [
-        forged(tmp_path / "1", "1/2", first, identity),
-        forged(tmp_path / "2", "2/2", second, identity),
-    ]
-    union = Union(parts, "refine")
     with pytest.raises(UserError, match=why):
-        list(union.rows(Sample, lambda row: row.id))
-    if copied:
-        with pytest.raises(UserError, match=copied):
-            list(union.lines())
+        list(joined(first, second).rows(Sample, lambda row: row.id))
+
+
+def test_lines_are_copied_in_turn_if_every_shard_has_as_many_as_are_due(
+    joined: Callable[..., Union],
+) -> None:
+    found = [Sample.model_validate_json(line).id for line in joined(["a", "c"], ["b"]).lines()]
+    assert found == ["a", "b", "c"]
+    with pytest.raises(UserError, match=r"/1 does not fit .*: it has 1 rows where 2 are due"):
+        list(joined(["a"], ["b", "c"]).lines())
 
 
 def test_shards_are_named_rightly() -> None:

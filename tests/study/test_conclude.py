@@ -114,7 +114,10 @@ def shift_rows(slope: float) -> Rows:
             measured = {"value": nll, "low": nll, "high": nll, "n": 9}
             shift = {
                 "shift": {"completion": measured},
-                "length": {"trace": {"mean": 30.0 + place * (-1) ** place}},
+                "length": {
+                    "trace": {"mean": 30.0 + place * (-1) ** place},
+                    "completion": {"mean": 50.0 - 10 * place},
+                },
             }
             cell = trained("dgr", seed, set="r1-act", refined_share=share)
             rows.append((cell, records(0.9 - slope * nll, 0.0, seed=4), {"shift": shift}))
@@ -134,6 +137,9 @@ def test_the_tax_is_told_by_shift_or_is_not(tmp_path: Path) -> None:
     assert set(outcomes(falls).values()) == {"does not hold"}
     correlations = {row[0]: row[2] for row in rows_of(grows, "correlations-every-cell")}
     assert correlations["KL drift, completion"] == "unknown"
+    conditions = next(table for table in grows.tables if table.name == "conditions")
+    place = conditions.header.index("NLL shift times length")
+    assert [row[place] for row in conditions.rows] == ["502", "302", "152", "51", "0.5"]
 
 
 SAMPLES = [{"arms": ["dgr"], "axes": {"set": ["r1-act"], "rows": [1], "draw": [0]}}]
