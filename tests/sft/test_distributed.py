@@ -22,6 +22,7 @@ from dgr.sft.distributed import newest, stored_checkpoints
 from dgr.steps import verify
 from dgr.storage import Store, open_store
 from tests.s3 import free_port, s3, s3_server
+from tests.sft.team_process import HELD_AT
 
 __all__ = ["s3", "s3_server"]
 
@@ -37,7 +38,9 @@ CONFIG = SftConfig(
 )
 
 
-def start(place: str, model: Path, arm: Path, work: Path, **more: Any) -> "subprocess.Popen[str]":
+def start(
+    place: str, model: Path, arm: Path, work: Path, held_at: int | None = None, **more: Any
+) -> "subprocess.Popen[str]":
     job = {
         "place": place,
         "model": str(model),
@@ -48,9 +51,12 @@ def start(place: str, model: Path, arm: Path, work: Path, **more: Any) -> "subpr
         **more,
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    entry = "tests.sft.sharded_on_cpu" if job["sharded"] else "dgr.sft.distributed"
+    bare = held_at is None and not job["sharded"]
+    entry = "dgr.sft.distributed" if bare else "tests.sft.team_process"
     command += ["--master-port", str(free_port()), "-m", entry, json.dumps(job)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DGR_WORK": str(work)}
+    if held_at:
+        environment[HELD_AT] = str(held_at)
     return subprocess.Popen(
         command,
         env=environment,
@@ -113,7 +119,8 @@ def test_a_stopped_team_goes_on_as_if_nothing_had_been(
     place = f"{s3}/{tmp_path.name}"
     store = open_store(place)
     stop_after = random.choice(range(5, 21, 5))
-    errors = stop(start(place, tiny_model, arm, tmp_path / "one"), store, stop_after)
+    held = start(place, tiny_model, arm, tmp_path / "one", held_at=STEPS - 2)
+    errors = stop(held, store, stop_after)
     assert "stopped by a signal after training step" in errors
     assert not store.list("result")
     kept = newest(store)
@@ -141,7 +148,8 @@ def test_sharded_weights_come_to_the_same(
     from safetensors.torch import load_file
 
     place = str(tmp_path / "place")
-    stop(start(place, tiny_model, arm, tmp_path / "one", sharded=True), open_store(place), 5)
+    held = start(place, tiny_model, arm, tmp_path / "one", held_at=STEPS - 2, sharded=True)
+    stop(held, open_store(place), 5)
     assert not (tmp_path / "place" / "result").exists()
     (kept,) = stored_checkpoints(open_store(place))
     assert (tmp_path / "place" / kept / "pytorch_model_fsdp.bin").is_file()  # it was sharded
