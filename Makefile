@@ -56,7 +56,7 @@ studies-small: $(VENV)/.local  ## Run a cut of each study, in minutes
 	@$(BIN)/dgr study all configs/studies/nano-small.yaml
 
 test: $(VENV)/.dev lint check-pipelines  ## Lint, type-check and test
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # vLLM brings builds of these that do not fit a CPU's torch, and needs none.
 UNFIT := torchvision torchaudio torchcodec

@@ -1,9 +1,13 @@
 """Models that tests make: tiny, random, saved as users have them; and a disk that is soon full."""
 
+import inspect
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +25,31 @@ CHATML_TEMPLATE = (
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+SLOWEST_FIRST = (
+    "tests/pipelines/test_run.py",
+    "tests/registry/test_production.py",
+    "tests/sft/test_distributed.py",
+    "tests/pipelines/test_demo.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes first: none is left for one worker when the others are done."""
+    order = {name: place for place, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _callers_without_sources() -> Iterator[None]:
+    """KFP asks who called it for each option of a task, with lines of source, for which Python
+    searches all modules: with torch among them, compiling takes seconds."""
+    kfp = sys.modules.get("kfp.dsl.pipeline_task")
+    with pytest.MonkeyPatch.context() as patch:
+        if kfp:
+            names = SimpleNamespace(stack=partial(inspect.stack, context=0))
+            patch.setattr(kfp, "inspect", names)
+        yield
 
 
 @pytest.fixture(scope="session")

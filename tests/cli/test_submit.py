@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dgr.storage import open_store
+from dgr.storage import s3 as s3_store
 from pipelines import client
 from tests.cli.conftest import ROOT, Command, Done
 from tests.kfp_server import KfpServer
@@ -25,6 +26,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, s3: str) -> None:
     """Without long pauses, and with empty places of runs."""
     for key in open_store(f"{s3}/runs").list():
         open_store(f"{s3}/runs").delete(key)
+    monkeypatch.setattr(s3_store, "SETTLE_SECONDS", 0.0)  # nobody else creates the same object
     monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(client, "PATIENCE", 1.0)
     monkeypatch.setattr(client, "POLL_SECONDS", 0.0)
