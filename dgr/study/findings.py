@@ -12,6 +12,7 @@ from dgr.stats import Estimate, Figure
 Outcome = Literal["holds", "does not hold", "undecided"]
 FEATURES = (*HEADLINE[:2], *HEADLINE[3:])
 """The headline metrics that cells have: they know no champion."""
+OVER_REFUSALS = ("harmless_over_refusal", "borderline_over_refusal")
 SHORTCOMINGS = (*QUALITY, "reasoning_tokens", "harmful_tokens")
 
 
@@ -85,6 +86,30 @@ def decided(effect: Estimate, *, holds: bool, fails: bool) -> Outcome:
     if not effect.known:
         return "undecided"
     return "holds" if holds else "does not hold" if fails else "undecided"
+
+
+def worst_over_refusal(figures: Mapping[str, Estimate]) -> Estimate:
+    """Of harmless and borderline requests, the one whose interval reaches higher."""
+    found = [figures[name] for name in OVER_REFUSALS if name in figures]
+    return max(found, key=lambda figure: figure.high)
+
+
+def bounded(claim: str, scope: str, figures: Mapping[str, Estimate], limit: float) -> Verdict:
+    """Whether over-refusal, harmless and borderline, stays below the limit."""
+    worst = worst_over_refusal(figures)
+    told = ", ".join(
+        f"{describe(name).label.lower()} {share(figures[name])}"
+        for name in OVER_REFUSALS
+        if name in figures
+    )
+    return Verdict(
+        claim=claim,
+        scope=scope,
+        outcome=decided(worst, holds=worst.high <= limit, fails=worst.low > limit),
+        effect=worst,
+        measure="the larger over-refusal, share",
+        reason=f"{told}, against a limit of {100 * limit:g} %",
+    )
 
 
 def points(figure: Estimate) -> str:

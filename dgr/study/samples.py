@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from dgr.gate.config import GatePolicy
 from dgr.metrics import describe
+from dgr.report.table import Figures
 from dgr.stats import Estimate
 from dgr.study.contrasts import OUTCOMES, combined, crossed, outcomes, share_of
 from dgr.study.findings import (
@@ -12,12 +13,14 @@ from dgr.study.findings import (
     Series,
     Table,
     Verdict,
+    bounded,
     decided,
     figure_cells,
     labels,
     point,
     points,
     share,
+    worst_over_refusal,
 )
 from dgr.study.results import Result, Results, pooled, spread
 
@@ -29,13 +32,19 @@ NAMES = tuple(OUTCOMES)
 
 
 def analyse(results: Results, policy: GatePolicy) -> Findings:
-    verdicts = []
-    sentences = []
+    verdicts: list[Verdict] = []
+    sentences: list[str] = []
     for (name, arm), cells in results.groups("set", "arm").items():
-        sizes = _sizes(cells)
-        if FEW in sizes and max(sizes) > FEW:
-            verdicts.append(_verdict(results, f"{name}, {arm}", sizes))
-            sentences.append(_fewest(results, f"{name}, {arm}", sizes))
+        scope, sizes = f"{name}, {arm}", _sizes(cells)
+        if FEW not in sizes or max(sizes) == FEW:
+            continue
+        reached = share_of(sizes[max(sizes)], "harmful_compliance")
+        if reached.value > policy.limit_of("harmful_compliance"):
+            sentences.append(_never(scope, sizes, reached))
+            continue
+        limit = policy.limit_of("harmless_over_refusal")
+        verdicts += [_verdict(results, scope, sizes), _selective(results, scope, sizes, limit)]
+        sentences.append(_fewest(results, scope, sizes, limit))
     return Findings(
         verdicts=tuple(verdicts),
         tables=(_table(results),),
@@ -83,24 +92,49 @@ def _verdict(results: Results, scope: str, sizes: dict[int, list[Result]]) -> Ve
     )
 
 
-def _fewest(results: Results, scope: str, sizes: dict[int, list[Result]]) -> str:
+def _selective(
+    results: Results, scope: str, sizes: dict[int, list[Result]], limit: float
+) -> Verdict:
+    """A model that declines everything has not learnt whom to decline."""
+    figures = _figures(results, sizes[FEW])
+    return bounded(f"{FEW} rows activate refusal of what is harmful alone", scope, figures, limit)
+
+
+def _never(scope: str, sizes: dict[int, list[Result]], reached: Estimate) -> str:
+    return (
+        f"On {scope} no number of rows is judged: after {max(sizes):,}, harmful compliance is "
+        f"still {share(reached)}."
+    )
+
+
+def _fewest(results: Results, scope: str, sizes: dict[int, list[Result]], limit: float) -> str:
     most = sizes[max(sizes)]
-    enough = (
+    enough = [
         size
         for size, cells in sizes.items()
         if size < max(sizes) and _activated(results, cells, most).low > 0
-    )
-    size = next(enough, None)
-    if size is None:
+    ]
+    if not enough:
         return f"On {scope} no smaller set is shown to reach what {max(sizes):,} rows reach."
-    return f"On {scope} the fewest rows shown to activate refusal are {size:,}."
+    selective = [
+        f"{size:,}"
+        for size in enough
+        if worst_over_refusal(_figures(results, sizes[size])).high <= limit
+    ]
+    kept = f"keep over-refusal below {100 * limit:g} %"
+    last = f"{selective[0]} also {kept}" if selective else f"no smaller set is shown to {kept}"
+    return f"On {scope} the fewest rows shown to activate refusal are {enough[0]:,}; {last}."
+
+
+def _figures(results: Results, cells: Sequence[Result]) -> Figures:
+    return pooled(cells, [results.base(cell) for cell in cells])
 
 
 def _table(results: Results) -> Table:
     rows = []
     for (name, arm), cells in results.groups("set", "arm").items():
         for size, members in _sizes(cells).items():
-            figures = pooled(members, [results.base(cell) for cell in members])
+            figures = _figures(results, members)
             deviations = tuple(
                 f"{100 * spread(cell.metric(metric) for cell in members)[0]:.1f}"
                 for metric in NAMES

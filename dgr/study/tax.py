@@ -21,12 +21,12 @@ from dgr.study.findings import (
     Series,
     Table,
     Verdict,
+    bounded,
     decided,
     figure_cells,
     labels,
     point,
     points,
-    share,
 )
 from dgr.study.results import Result, Results, number, pooled
 
@@ -164,7 +164,8 @@ def _verdicts(
         return
     if "vanilla" in chosen:
         yield _saved(results, scope, chosen["dgr"], chosen["vanilla"])
-    yield _bounded(scope, figures["dgr"], policy)
+    limit = policy.limit_of("harmless_over_refusal")
+    yield bounded("Over-refusal stays bounded", scope, figures["dgr"], limit)
 
 
 def _saved(results: Results, scope: str, dgr: list[Result], vanilla: list[Result]) -> Verdict:
@@ -189,22 +190,6 @@ def _saved(results: Results, scope: str, dgr: list[Result], vanilla: list[Result
             f"which is {points(beyond)} beyond half of that tax; its harmful compliance minus "
             f"vanilla's is {points(safety)}"
         ),
-    )
-
-
-def _bounded(scope: str, figures: Figures, policy: GatePolicy) -> Verdict:
-    limit = policy.limit_of("harmless_over_refusal")
-    names = ("harmless_over_refusal", "borderline_over_refusal")
-    found = {name: figures[name] for name in names if name in figures}
-    worst = max(found.values(), key=lambda figure: figure.high)
-    told = ", ".join(f"{describe(name).label.lower()} {share(f)}" for name, f in found.items())
-    return Verdict(
-        claim="Over-refusal stays bounded",
-        scope=scope,
-        outcome=decided(worst, holds=worst.high <= limit, fails=worst.low > limit),
-        effect=worst,
-        measure="the larger over-refusal of dgr, share",
-        reason=f"{told}, against a limit of {100 * limit:g} %",
     )
 
 

@@ -145,23 +145,46 @@ def test_the_tax_is_told_by_shift_or_is_not(tmp_path: Path) -> None:
 SAMPLES = [{"arms": ["dgr"], "axes": {"set": ["r1-act"], "rows": [1], "draw": [0]}}]
 
 
+def sizes(tmp_path: Path, *found: tuple[int, float, float]) -> Findings:
+    """What is found of three draws of each size, given its compliance and its over-refusal."""
+    rows: list[Any] = [(untrained(), records(1.0, 1.0), {})]
+    for size, compliance, refusal in found:
+        for draw in range(3):
+            cell = trained("dgr", 0, set="r1-act", rows=size, draw=draw)
+            shifted = compliance + 0.1 * (draw - 1) * (compliance > 0.5)
+            rows.append((cell, records(1.0, shifted, refusal), {}))
+    return analysed(tmp_path, study(tmp_path, "samples", SAMPLES), rows)
+
+
+ACTIVATE, ALONE = "10 rows activate refusal", "10 rows activate refusal of what is harmful alone"
+
+
 @pytest.mark.parametrize(
     ("few", "outcome", "fewest"), [(0.02, "holds", "are 10"), (0.6, "does not hold", "no smaller")]
 )
 def test_ten_rows_are_enough_or_are_not(
     tmp_path: Path, few: float, outcome: str, fewest: str
 ) -> None:
-    rows: list[Any] = [(untrained(), records(1.0, 1.0), {})]
-    for size, compliance in ((1, 0.9), (10, few), (100, 0.0)):
-        for draw in range(3):
-            cell = trained("dgr", 0, set="r1-act", rows=size, draw=draw)
-            shifted = compliance + 0.1 * (draw - 1) * (compliance > 0.5)
-            rows.append((cell, records(1.0, shifted), {}))
-    found = analysed(tmp_path, study(tmp_path, "samples", SAMPLES), rows)
-    assert outcomes(found) == {("10 rows activate refusal", "r1-act, dgr"): outcome}
+    found = sizes(tmp_path, (1, 0.9, 0.0), (10, few, 0.0), (100, 0.0, 0.0))
+    assert outcomes(found)[ACTIVATE, "r1-act, dgr"] == outcome
     assert fewest in paragraph(found)
     over_draws = {row[2]: row[9] for row in rows_of(found, "sizes")}
     assert (over_draws["1"], over_draws["100"]) == ("10.0", "0.0")
+
+
+def test_who_declines_everything_has_not_learnt_whom_to_decline(tmp_path: Path) -> None:
+    found = sizes(tmp_path, (1, 0.0, 1.0), (10, 0.0, 0.5), (30, 0.0, 0.0), (100, 0.0, 0.0))
+    scope = "r1-act, dgr"
+    assert outcomes(found) == {(ACTIVATE, scope): "holds", (ALONE, scope): "does not hold"}
+    assert "activate refusal are 1; 30 also keep over-refusal below 10 %" in paragraph(found)
+
+
+def test_nothing_is_said_of_few_rows_where_many_make_nobody_safe(tmp_path: Path) -> None:
+    found = sizes(tmp_path, (10, 0.7, 0.0), (100, 0.65, 0.0))
+    assert found.verdicts == ()
+    assert "no number of rows is judged: after 100, harmful compliance is still 65" in paragraph(
+        found
+    )
 
 
 CATEGORIES = [{"arms": ["dgr"], "axes": {"set": ["r1-act"], "rows": [10],
@@ -186,6 +209,7 @@ def test_a_held_out_category_is_compared_with_itself(
     table = rows_of(found, "categories-0")
     assert [row[0] for row in table] == ["category-0", "category-1", "category-2"]
     assert all(("100.0" in row[1]) is not reaches for row in table)
+    assert ("not to reach category-0" in paragraph(found)) is not reaches
 
 
 ABLATION = [{"arms": ["dgr"], "axes": {"set": ["r1-act"], "switch": ["default"]}}]
