@@ -8,6 +8,7 @@ import typer
 Folder = Annotated[Path, typer.Option(help="The model's folder.")]
 Work = Annotated[Path, typer.Option(help="Folder of unfinished work.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Width = Annotated[int, typer.Option(help="Width of its layers, a multiple of 8.", min=8)]
 SHIPPED = Path("models/nano-lrm")
 UNFINISHED = Path("runs/nano-lrm")
 
@@ -28,12 +29,16 @@ def data(folder: Folder = SHIPPED, seed: Seed = 0) -> None:
     write_data(folder / "data", seed)
 
 
-def train(folder: Folder = SHIPPED, work: Work = UNFINISHED, seed: Seed = 0) -> None:
+def train(
+    folder: Folder = SHIPPED, work: Work = UNFINISHED, seed: Seed = 0, width: Width = 128
+) -> None:
     """Train the model from nothing; stopped, the same command goes on where it was."""
     from dgr.nano.train import NanoConfig
     from dgr.nano.train import train as train_model
+    from dgr.settings import parse_settings
 
-    train_model(NanoConfig(), work=work, out=folder, seed=seed)
+    config = parse_settings(NanoConfig, {"hidden": width}, "the model's shape")
+    train_model(config, work=work, out=folder, seed=seed)
 
 
 def measure(folder: Folder = SHIPPED, work: Work = UNFINISHED, seed: Seed = 0) -> int:

@@ -157,3 +157,9 @@ def test_full_disk(dgr: Run, small_disk: Path) -> None:
     code, error = dgr("ingest", NANO, "--out", small_disk / "out")
     one_sentence(code, error, "No space left")
     assert not (small_disk / "out" / "manifest.json").exists()
+
+
+def test_a_width_that_no_model_has(dgr: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    one_sentence(*dgr("nano", "train", "--width", "15", "--folder", folder), "multiple of 8")
+    assert not folder.exists()
