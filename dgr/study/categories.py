@@ -57,7 +57,8 @@ def contrast(cells: Sequence[Result], category: str | None = None) -> dict[str, 
     """Harmful compliance with a category held out, with it trained on, and the difference.
 
     Each question is compared with itself: its value in the cells that were not trained on its
-    category, and the mean of its values in those that were. `category` None: over all.
+    category, and the mean of its values in those that were. `category` None: over all, which are
+    a sample of the categories there might be.
     """
     families = _families(cells)
     wanted = [category] if category is not None else sorted(families)
@@ -76,9 +77,9 @@ def contrast(cells: Sequence[Result], category: str | None = None) -> dict[str, 
         return {"held_out": UNKNOWN, "trained": UNKNOWN, "difference": UNKNOWN}
     gap = {family: values - trained[family] for family, values in held.items()}
     return {
-        "held_out": crossed(held, floor=0.0),
-        "trained": crossed(trained, floor=0.0),
-        "difference": crossed(gap),
+        "held_out": crossed(held, floor=0.0, families_drawn=True),
+        "trained": crossed(trained, floor=0.0, families_drawn=True),
+        "difference": crossed(gap, families_drawn=True),
     }
 
 

@@ -72,11 +72,14 @@ def combined(parts: Sequence[tuple[float, Table]]) -> Table:
     return total
 
 
-def crossed(table: Table, seed: int = 0, floor: float = -1.0) -> Estimate:
+def crossed(
+    table: Table, seed: int = 0, floor: float = -1.0, families_drawn: bool = False
+) -> Estimate:
     """Mean over families of the mean over runs and questions, in [floor, 1].
 
     The interval is a percentile bootstrap that draws runs, the same for every family, and within
-    each family questions. n counts questions. As no outcome that n questions never showed is
+    each family questions; families too where `families_drawn`: what is said is then of families
+    that nobody asked about. n counts questions. As no outcome that n questions never showed is
     impossible, no bound comes nearer to the value than 1 - a^(1/n) at level a.
     """
     n = sum(values.shape[1] for values in table.values())
@@ -85,11 +88,13 @@ def crossed(table: Table, seed: int = 0, floor: float = -1.0) -> Estimate:
     rng = np.random.default_rng(seed)
     runs = next(iter(table.values())).shape[0]
     run_weights = _weights(rng, runs)
-    draws = np.zeros(RESAMPLES)
-    for values in table.values():
-        drawn = _weights(rng, values.shape[1])
-        draws += np.einsum("br,rq,bq->b", run_weights, values, drawn, optimize=True)
-    draws /= len(table)
+    parts = [
+        np.einsum("br,rq,bq->b", run_weights, values, _weights(rng, values.shape[1]), optimize=True)
+        for values in table.values()
+    ]
+    size = len(parts)
+    weights = _weights(rng, size) if families_drawn else np.full((1, size), 1 / size)
+    draws = (weights * np.stack(parts, axis=1)).sum(axis=1)
     value = float(np.mean([values.mean() for values in table.values()]))
     tail = (1 - CONFIDENCE) / 2
     low, high = (float(bound) for bound in np.percentile(draws, [100 * tail, 100 * (1 - tail)]))

@@ -45,6 +45,14 @@ def test_the_interval_covers_about_as_often_as_it_says() -> None:
     assert 51 <= covered <= 60
 
 
+def test_what_one_family_in_ten_shows_says_little_of_an_eleventh() -> None:
+    table = {f"family-{n}": np.full((2, 30), 0.5 if n == 0 else 0.0) for n in range(10)}
+    of_these, of_others = crossed(table), crossed(table, families_drawn=True)
+    assert of_these.value == of_others.value == pytest.approx(0.05)
+    assert of_these.low > 0.03 and of_these.high < 0.07
+    assert of_others.low < 0.01 and of_others.high > 0.12
+
+
 def test_tables_of_one_run_stand_beside_every_run() -> None:
     runs, base = [result(0.5, 0.2, seed=s) for s in (0, 1)], [result(0.5, 1.0)]
     tables = [outcomes(found, "harmful_compliance") for found in (runs, base)]
