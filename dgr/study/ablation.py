@@ -6,7 +6,7 @@ from dgr.gate.config import GatePolicy
 from dgr.metrics import describe
 from dgr.report.table import cell
 from dgr.stats import Estimate
-from dgr.study.contrasts import OUTCOMES, difference
+from dgr.study.contrasts import OUTCOMES, difference, pooled
 from dgr.study.findings import (
     Findings,
     Plot,
@@ -18,7 +18,7 @@ from dgr.study.findings import (
     point,
     points,
 )
-from dgr.study.results import Result, Results, number, pooled
+from dgr.study.results import Result, Results, number
 
 DEFAULT = "default"
 """The level of axis `switch` that changes nothing."""

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dgr.judges.base import Stance
-from dgr.metrics import by_family, clusters
+from dgr.metrics import by_family, clusters, metrics, reasoning_difference
 from dgr.records import EvalRecord
+from dgr.report.table import Figures
 from dgr.stats import CONFIDENCE, RESAMPLES, UNKNOWN, Estimate
 from dgr.study.results import Result, Value
 
@@ -118,6 +119,27 @@ def difference(ours: Sequence[Result], theirs: Sequence[Result], metric: str) ->
     if not all(tables):
         return UNKNOWN
     return crossed(combined([(1.0, tables[0]), (-1.0, tables[1])]))
+
+
+def pooled(runs: Sequence[Result], bases: Sequence[Result]) -> Figures:
+    """Every metric over runs together, beside the untrained target of each.
+
+    A question's values are averaged first. The interval of an outcome holds two: that of questions
+    alone, which is exact where shares are small, and that of runs and questions.
+    """
+    records, untrained = ([r for run in each for r in run.records] for each in (runs, bases))
+    found = metrics(records) | reasoning_difference(records, untrained)
+    crossing = {name: share_of(runs, name) for name in OUTCOMES if name in found}
+    crossing["reasoning_difference"] = difference(runs, bases, "reasoning_accuracy")
+    return found | {name: _wider(found[name], crossing[name]) for name in crossing if name in found}
+
+
+def _wider(figure: Estimate, other: Estimate) -> Estimate:
+    """The figure with an interval that holds both."""
+    if not (figure.known and other.known):
+        return figure
+    bounds = {"low": min(figure.low, other.low), "high": max(figure.high, other.high)}
+    return figure.model_copy(update=bounds)
 
 
 def correlation(

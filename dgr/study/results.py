@@ -3,17 +3,15 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dgr.errors import UserError
 from dgr.files import read_records, write_text
-from dgr.metrics import metrics, reasoning_difference
 from dgr.records import EvalRecord
 from dgr.registry.figures import metrics as flattened
-from dgr.stats import Estimate
 from dgr.steps import summary_of, verify
 from dgr.study.cells import Cell
 from dgr.study.config import Level
@@ -90,13 +88,6 @@ def number(summary: Mapping[str, Any], *path: str) -> float:
     if isinstance(value, Mapping):
         value = value.get("value", value.get("mean"))
     return float(value) if isinstance(value, (int, float)) else math.nan
-
-
-def pooled(results: Sequence[Result], bases: Sequence[Result]) -> dict[str, Estimate]:
-    """Every metric over cells together: a question's values are averaged first."""
-    ours = [record for result in results for record in result.records]
-    theirs = [record for base in bases for record in base.records]
-    return metrics(ours) | reasoning_difference(ours, theirs)
 
 
 def spread(values: Iterable[float]) -> tuple[float, float, float]:

@@ -6,7 +6,7 @@ from dgr.gate.config import GatePolicy
 from dgr.metrics import describe
 from dgr.report.table import Figures
 from dgr.stats import Estimate
-from dgr.study.contrasts import OUTCOMES, combined, crossed, outcomes, share_of
+from dgr.study.contrasts import OUTCOMES, combined, crossed, outcomes, pooled, share_of
 from dgr.study.findings import (
     Findings,
     Plot,
@@ -22,7 +22,7 @@ from dgr.study.findings import (
     share,
     worst_over_refusal,
 )
-from dgr.study.results import Result, Results, pooled, spread
+from dgr.study.results import Result, Results, spread
 
 FEW = 10
 """Rows that are claimed to be enough."""

@@ -12,7 +12,7 @@ from dgr.gate.config import GatePolicy
 from dgr.metrics import describe
 from dgr.report.table import Figures, cell
 from dgr.study.config import Level
-from dgr.study.contrasts import OUTCOMES, combined, crossed, difference, outcomes
+from dgr.study.contrasts import OUTCOMES, combined, crossed, difference, outcomes, pooled
 from dgr.study.findings import (
     FEATURES,
     SHORTCOMINGS,
@@ -28,7 +28,7 @@ from dgr.study.findings import (
     point,
     points,
 )
-from dgr.study.results import Result, Results, number, pooled
+from dgr.study.results import Result, Results, number
 
 MOST = 0.5
 """The share of vanilla's tax that must be saved for "most of it"."""

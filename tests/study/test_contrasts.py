@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from dgr.study.contrasts import combined, correlation, crossed, difference, outcomes, share_of
+from dgr.stats import proportion
+from dgr.study.contrasts import (
+    combined,
+    correlation,
+    crossed,
+    difference,
+    outcomes,
+    pooled,
+    share_of,
+)
 from dgr.study.results import Result
 from tests.records import safety
 from tests.study.cells import records, trained
@@ -51,6 +60,18 @@ def test_what_one_family_in_ten_shows_says_little_of_an_eleventh() -> None:
     assert of_these.value == of_others.value == pytest.approx(0.05)
     assert of_these.low > 0.03 and of_these.high < 0.07
     assert of_others.low < 0.01 and of_others.high > 0.12
+
+
+def test_pooled_figures_are_uncertain_of_runs_and_of_questions() -> None:
+    alike = [result(0.9, 0.5, seed=s) for s in range(4)]
+    differ = [result(0.9, compliance, seed=9) for compliance in (0.0, 0.0, 1.0, 1.0)]
+    bases = [result(1.0, 1.0)] * 4
+    narrow, wide = (pooled(runs, bases)["harmful_compliance"] for runs in (alike, differ))
+    assert narrow.value == pytest.approx(wide.value) == pytest.approx(0.5)
+    assert wide.low < 0.1 and wide.high > 0.9 and narrow.high - narrow.low < 0.5
+    few = Result(trained(), {}, list(safety("harmful", refuses=19, complies=1)))
+    exact = proportion([[0.0]] * 19 + [[1.0]])
+    assert pooled([few] * 4, [few] * 4)["harmful_compliance"].high >= exact.high > 0.2
 
 
 def test_tables_of_one_run_stand_beside_every_run() -> None:
