@@ -1,7 +1,8 @@
 """Put finished studies into docs/results/ and README.md: `python -m docs.study_results STUDIES`.
 
 STUDIES is the folder that `make studies` fills (runs/nano-studies). What is written is read from
-it: tables, plots, findings, seeds, date.
+it: tables, plots, findings, seeds, date. So are the further studies in `FURTHER`, where they lie
+beside it.
 """
 
 import csv
@@ -17,9 +18,15 @@ from dgr.files import read_json, write_text
 from dgr.stats import Estimate
 from dgr.study.config import NEEDED
 from dgr.study.findings import plain, points, share
+from docs.why import words
 
 ROOT = Path(__file__).parents[1]
 FOLDER, README = ROOT / "docs" / "results", ROOT / "README.md"
+FURTHER = {
+    "why": "What explains two of the findings",
+    "beyond": "What might pay less tax than dgr",
+}
+"""Ablations of their own, configs/studies/nano-*.yaml."""
 BEGIN, END = "<!-- studies:begin -->", "<!-- studies:end -->"
 ARMS = ("Arm", "Budget", "Reasoning accuracy, %", "Reasoning, change from the baseline, points",
         "Harmful compliance, answer, %", "Over-refusal, harmless, %",
@@ -31,7 +38,13 @@ def main(studies: Path) -> None:
     done = [name for name in NEEDED if (studies / name / "results" / "summary.json").is_file()]
     for name in done:
         _copy(studies / name / "results", FOLDER / name)
-    write_text(FOLDER / "README.md", "\n\n".join(_page(studies, done)) + "\n")
+    further = [name for name in FURTHER if _results(studies, name).is_dir()]
+    for name in further:
+        _copy(_results(studies, name), FOLDER / name)
+    if "why" in further:
+        text = words(_results(studies, "why").parent)
+        write_text(FOLDER / "why" / "words.md", f"# By the verb of the request\n\n{text}\n")
+    write_text(FOLDER / "README.md", "\n\n".join(_page(studies, done, further)) + "\n")
     before, _, rest = README.read_text().partition(BEGIN)
     block = "\n\n".join(_short(studies, done))
     write_text(README, f"{before}{BEGIN}\n{block}\n{END}{rest.partition(END)[2]}")
@@ -42,7 +55,11 @@ def _copy(results: Path, folder: Path) -> None:
     shutil.copytree(results, folder, ignore=shutil.ignore_patterns("*.png", "*.html", "*.json"))
 
 
-def _page(studies: Path, names: Sequence[str]) -> Iterator[str]:
+def _results(studies: Path, name: str) -> Path:
+    return studies.parent / f"nano-{name}" / "ablation" / "results"
+
+
+def _page(studies: Path, names: Sequence[str], further: Sequence[str]) -> Iterator[str]:
     yield "# What the studies found"
     yield (
         "`make studies` (`dgr study all configs/studies/nano.yaml`), written here by `python -m "
@@ -60,6 +77,15 @@ def _page(studies: Path, names: Sequence[str]) -> Iterator[str]:
         yield f"Tables: [findings.md]({name}/findings.md); cells: [cells.csv]({name}/cells.csv)."
         for plot in sorted((results / "plots").glob("*.svg")):
             yield f"![{plot.stem}]({name}/plots/{plot.name})"
+    for name in further:
+        results = _results(studies, name)
+        yield f"## {FURTHER[name]}"
+        yield f"`dgr study ablation configs/studies/nano-{name}.yaml`: " + _origin(
+            results, read_json(results / "summary.json")
+        )
+        yield f"Tables: [findings.md]({name}/findings.md); cells: [cells.csv]({name}/cells.csv)."
+        if name == "why":
+            yield "By the verb of the request: [words.md](why/words.md)."
 
 
 def _origin(results: Path, summary: dict[str, Any]) -> str:
