@@ -77,14 +77,14 @@ def _page(studies: Path, names: Sequence[str], further: Sequence[str]) -> Iterat
         yield f"Tables: [findings.md]({name}/findings.md); cells: [cells.csv]({name}/cells.csv)."
         for plot in sorted((results / "plots").glob("*.svg")):
             yield f"![{plot.stem}]({name}/plots/{plot.name})"
-    for name in further:
-        results = _results(studies, name)
-        yield f"## {FURTHER[name]}"
-        yield f"`dgr study ablation configs/studies/nano-{name}.yaml`: " + _origin(
+    for more in further:
+        results = _results(studies, more)
+        yield f"## {FURTHER[more]}"
+        yield f"`dgr study ablation configs/studies/nano-{more}.yaml`: " + _origin(
             results, read_json(results / "summary.json")
         )
-        yield f"Tables: [findings.md]({name}/findings.md); cells: [cells.csv]({name}/cells.csv)."
-        if name == "why":
+        yield f"Tables: [findings.md]({more}/findings.md); cells: [cells.csv]({more}/cells.csv)."
+        if more == "why":
             yield "By the verb of the request: [words.md](why/words.md)."
 
 
