@@ -39,8 +39,8 @@ def main(studies: Path) -> None:
     for name in done:
         _copy(studies / name / "results", FOLDER / name)
     further = [name for name in FURTHER if _results(studies, name).is_dir()]
-    for name in further:
-        _copy(_results(studies, name), FOLDER / name)
+    for more in further:
+        _copy(_results(studies, more), FOLDER / more)
     if "why" in further:
         text = words(_results(studies, "why").parent)
         write_text(FOLDER / "why" / "words.md", f"# By the verb of the request\n\n{text}\n")
