@@ -1,5 +1,6 @@
 """What each part of the method does: one switch at a time against the method as it is."""
 
+import math
 from collections.abc import Sequence
 
 from dgr.gate.config import GatePolicy
@@ -82,7 +83,8 @@ def _table(results: Results, name: str, runs: dict[str, list[Result]], place: in
     for switch, cells in runs.items():
         figures = pooled(cells, [results.base(run) for run in cells])
         fallbacks = [number(run.summary, "fallback_rate") for run in cells]
-        rate = f"{100 * sum(fallbacks) / len(fallbacks):.1f}"
+        mean = sum(fallbacks) / len(fallbacks)
+        rate = f"{100 * mean:.1f}" if math.isfinite(mean) else "nothing refined"
         rows.append((switch, str(len(cells)), rate, *figure_cells(figures, NAMES)))
     return Table(
         name=f"switches-{place}",
