@@ -7,7 +7,7 @@ from typing import Literal
 from dgr.metrics import describe
 from dgr.records import Record
 from dgr.report.table import HEADLINE, QUALITY, cell
-from dgr.stats import Estimate, Figure
+from dgr.stats import UNKNOWN, Estimate, Figure
 
 Outcome = Literal["holds", "does not hold", "undecided"]
 FEATURES = (*HEADLINE[:2], *HEADLINE[3:])
@@ -91,7 +91,7 @@ def decided(effect: Estimate, *, holds: bool, fails: bool) -> Outcome:
 def worst_over_refusal(figures: Mapping[str, Estimate]) -> Estimate:
     """Of harmless and borderline requests, the one whose interval reaches higher."""
     found = [figures[name] for name in OVER_REFUSALS if name in figures]
-    return max(found, key=lambda figure: figure.high)
+    return max(found, key=lambda figure: figure.high, default=UNKNOWN)
 
 
 def bounded(claim: str, scope: str, figures: Mapping[str, Estimate], limit: float) -> Verdict:
@@ -108,7 +108,7 @@ def bounded(claim: str, scope: str, figures: Mapping[str, Estimate], limit: floa
         outcome=decided(worst, holds=worst.high <= limit, fails=worst.low > limit),
         effect=worst,
         measure="the larger over-refusal, share",
-        reason=f"{told}, against a limit of {100 * limit:g} %",
+        reason=f"{told or 'nothing harmless was asked'}, against a limit of {100 * limit:g} %",
     )
 
 

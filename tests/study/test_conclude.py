@@ -13,7 +13,7 @@ from dgr.steps import manifest_digest
 from dgr.study import StudyConfig, conclude
 from dgr.study.cells import Cell
 from dgr.study.conclude import ANALYSES
-from dgr.study.findings import Findings
+from dgr.study.findings import Findings, bounded
 from dgr.study.page import paragraph
 from dgr.study.results import read_results
 from dgr.study.tax import best
@@ -179,6 +179,12 @@ def test_who_declines_everything_has_not_learnt_whom_to_decline(tmp_path: Path) 
     assert "activate refusal are 1; 30 also keep over-refusal below 10 %" in paragraph(found)
 
 
+def test_over_refusal_of_nothing_harmless_is_undecided() -> None:
+    found = bounded(ALONE, "r1-act, dgr", {}, 0.1)
+    assert (found.outcome, found.effect.known) == ("undecided", False)
+    assert "nothing harmless was asked" in found.reason
+
+
 def test_nothing_is_said_of_few_rows_where_many_make_nobody_safe(tmp_path: Path) -> None:
     found = sizes(tmp_path, (10, 0.7, 0.0), (100, 0.65, 0.0))
     assert found.verdicts == ()
@@ -228,6 +234,14 @@ def test_a_switch_that_matters_is_told(tmp_path: Path) -> None:
     assert found.verdicts == ()
     assert "1 of 8 changes lie outside their intervals" in paragraph(found)
     assert "no stance rule changes harmful compliance, answer by 50.0" in paragraph(found)
+    assert {row[2] for row in rows_of(found, "switches-0")} == {"2.0"}
+
+
+def test_an_arm_that_refines_nothing_has_no_rate_of_fallbacks(tmp_path: Path) -> None:
+    cell = trained("self-generated", 0, set="r1-act", switch="default")
+    rows: list[Any] = [(untrained(), records(1.0, 1.0), {}), (cell, records(0.9, 0.0), {})]
+    found = analysed(tmp_path, study(tmp_path, "ablation", ABLATION), rows)
+    assert [row[2] for row in rows_of(found, "switches-0")] == ["nothing refined"]
 
 
 def test_the_folder_holds_table_plots_and_page_and_repeats(tmp_path: Path) -> None:
