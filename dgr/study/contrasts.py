@@ -5,8 +5,9 @@ the same questions. Both runs and questions are samples, so both are resampled: 
 one lucky seed made has a wide interval, as has one that a few questions made.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -155,34 +156,67 @@ def correlation(
     The interval is a percentile bootstrap over groups: cells of one condition come together. n
     counts cells. Unknown for fewer than `FEWEST_GROUPS` conditions, and where a value never varies.
     """
-    columns = np.array([x, y, *([control] if control is not None else [])], dtype=float)
-    columns = columns[:, np.isfinite(columns).all(axis=0)] if columns.size else columns
-    kept = [group for group, *row in zip(groups, x, y, control or x, strict=True)
-            if all(map(math.isfinite, row))]  # fmt: skip
+    columns = [x, y, *([control] if control is not None else [])]
+    return _over_groups(columns, groups, lambda part: _correlations(part, ranks))
+
+
+def told_better(
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    y: Sequence[float],
+    groups: Sequence[Any],
+    *,
+    ranks: bool,
+) -> Estimate:
+    """How much better ours tells y than theirs does: the size of one correlation less the other's.
+
+    Interval, n and what is unknown as in `correlation`; both are of the same cells in every
+    resample.
+    """
+
+    def gap(part: Floats) -> Floats:
+        one, other = (_correlations(part[[measure, 2]], ranks) for measure in (0, 1))
+        return np.asarray(np.abs(one) - np.abs(other))
+
+    return _over_groups([ours, theirs, y], groups, gap)
+
+
+def _over_groups(
+    columns: Sequence[Sequence[float]], groups: Sequence[Any], statistic: Callable[[Floats], Floats]
+) -> Estimate:
+    """A statistic of columns over cells, with a percentile bootstrap over groups of cells.
+
+    `statistic` maps (columns, resamples, cells) to one value a resample. Cells without every value
+    are left out.
+    """
+    cells = np.array(columns, dtype=float)
+    whole = np.isfinite(cells).all(axis=0)
+    cells = cells[:, whole]
     places: dict[Any, list[int]] = {}
-    for place, group in enumerate(kept):
+    for place, group in enumerate(itertools.compress(groups, whole)):
         places.setdefault(group, []).append(place)
     if len(places) < FEWEST_GROUPS:
         return UNKNOWN
-    value = float(_correlations(columns[:, None, :], ranks)[0])
-    draws = _resampled(columns, [np.array(found) for found in places.values()], ranks)
+    value = float(statistic(cells[:, None, :])[0])
+    draws = _resampled(cells, [np.array(found) for found in places.values()], statistic)
     draws = draws[np.isfinite(draws)]
     if not math.isfinite(value) or len(draws) < RESAMPLES / 2:
         return UNKNOWN
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(draws, [tail, 100 - tail])
-    return Estimate(value=value, low=float(low), high=float(high), n=len(kept))
+    return Estimate(value=value, low=float(low), high=float(high), n=cells.shape[1])
 
 
-def _resampled(columns: Floats, members: Sequence[Any], ranks: bool) -> Floats:
-    """The correlation in each resample of the groups; those of equal length at a time."""
+def _resampled(
+    cells: Floats, members: Sequence[Any], statistic: Callable[[Floats], Floats]
+) -> Floats:
+    """The statistic in each resample of the groups; those of equal length at a time."""
     rng = np.random.default_rng(0)
     by_length: dict[int, list[Any]] = {}
     for chosen in rng.integers(0, len(members), size=(RESAMPLES, len(members))):
         places = np.concatenate([members[group] for group in chosen])
         by_length.setdefault(len(places), []).append(places)
-    parts = (columns[:, np.stack(found)] for found in by_length.values())
-    return np.concatenate([_correlations(part, ranks) for part in parts])
+    return np.concatenate([statistic(cells[:, np.stack(found)]) for found in by_length.values()])
 
 
 def _correlations(columns: Floats, ranks: bool) -> Floats:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dgr.gate.config import GatePolicy
 from dgr.stats import Estimate
-from dgr.study.contrasts import correlation
+from dgr.study.contrasts import correlation, told_better
 from dgr.study.findings import (
     Findings,
     Plot,
@@ -34,14 +34,16 @@ def _whole(summary: Mapping[str, Any]) -> float:
     return tokens * number(summary, "shift", "shift", "completion")
 
 
+HEADLINE, LENGTH = "NLL shift, completion", "Trace length, tokens"
+WHOLE = "NLL shift times length"
 BEFORE: dict[str, Measure] = {
-    "NLL shift, completion": _at("shift", "shift", "completion"),
+    HEADLINE: _at("shift", "shift", "completion"),
     "NLL shift, trace": _at("shift", "shift", "trace"),
     "NLL shift, answer": _at("shift", "shift", "answer"),
-    "NLL shift times length": _whole,
+    WHOLE: _whole,
     "Embedding shift, trace": _at("shift", "embedding_shift", "trace"),
     "Embedding shift, answer": _at("shift", "embedding_shift", "answer"),
-    "Trace length, tokens": _at("shift", "length", "trace"),
+    LENGTH: _at("shift", "length", "trace"),
 }
 """What is known before any training."""
 AFTER: dict[str, Measure] = {
@@ -50,8 +52,6 @@ AFTER: dict[str, Measure] = {
     "Embedding drift, harmful answers": _at("drift", "embedding_drift", "harmful", "answer"),
 }
 """What is known afterwards."""
-LENGTH = "Trace length, tokens"
-HEADLINE = "NLL shift, completion"
 FEWEST_SHARES = 3
 ONE_VOICE, EVERY = "sets as they are", "every cell"
 
@@ -77,6 +77,10 @@ class Scope:
             self.measure(name), self.tax, self.conditions, ranks=ranks, control=control
         )
 
+    def told_better(self, name: str, other: str, *, ranks: bool) -> Estimate:
+        columns = (self.measure(name), self.measure(other), self.tax)
+        return told_better(*columns, self.conditions, ranks=ranks)
+
 
 def analyse(results: Results, policy: GatePolicy) -> Findings:
     scopes = list(_scopes(results))
@@ -84,7 +88,10 @@ def analyse(results: Results, policy: GatePolicy) -> Findings:
         verdicts=tuple(map(_verdict, scopes)),
         tables=(_conditions(results), *(_correlations(scope) for scope in scopes)),
         plots=(*(_plot(results, name) for name in (HEADLINE, LENGTH)), _mixture(results)),
-        sentences=tuple(filter(None, map(_best, scopes))),
+        sentences=(
+            *filter(None, map(_best, scopes)),
+            *filter(None, map(_whole_against_parts, scopes)),
+        ),
     )
 
 
@@ -148,14 +155,20 @@ def _best(scope: Scope) -> str:
     if len(known) < 2:
         return ""
     first, second, *_ = sorted(known, key=lambda name: -abs(known[name].value))
-    ends = sorted(abs(end) for end in (known[first].low, known[first].high))
-    crosses = known[first].low <= 0 <= known[first].high
-    sure = not crosses and ends[0] > abs(known[second].value)
     return (
         f"Before any training, the tax over {scope.name} is told best by {_inside(first)} "
         f"({plain(known[first])}), then by {_inside(second)} ({plain(known[second])}); the first "
-        f"is {'' if sure else 'not '}better than the second beyond its interval."
+        f"tells it better by {plain(scope.told_better(first, second, ranks=True))}."
     )
+
+
+def _whole_against_parts(scope: Scope) -> str:
+    """Whether what there is to learn tells more than how strange it is, or how long."""
+    gaps = {other: scope.told_better(WHOLE, other, ranks=False) for other in (HEADLINE, LENGTH)}
+    if not all(gap.known for gap in gaps.values()):
+        return ""
+    parts = (f"than {_inside(other)} by {plain(gap)}" for other, gap in gaps.items())
+    return f"By Pearson's, {WHOLE} tells the tax over {scope.name} better {' and '.join(parts)}."
 
 
 def _inside(name: str) -> str:

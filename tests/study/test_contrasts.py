@@ -11,6 +11,7 @@ from dgr.study.contrasts import (
     outcomes,
     pooled,
     share_of,
+    told_better,
 )
 from dgr.study.results import Result
 from tests.records import safety
@@ -119,8 +120,26 @@ def test_a_confounder_held_fixed_leaves_nothing() -> None:
     assert real.low > 0.4
 
 
+def test_which_of_two_measures_tells_more_is_paired_by_cell() -> None:
+    rng = np.random.default_rng(4)
+    tax = rng.normal(0, 1, 60)
+    near, far = (list(tax + rng.normal(0, noise, 60)) for noise in (0.3, 3.0))
+    groups = list(range(60))
+    for ranks in (True, False):
+        found = told_better(near, far, list(tax), groups, ranks=ranks)
+        sizes = [correlation(each, list(tax), groups, ranks=ranks).value for each in (near, far)]
+        assert found.value == pytest.approx(sizes[0] - abs(sizes[1])) and found.low > 0.1
+        back = told_better(far, near, list(tax), groups, ranks=ranks)
+        assert (back.value, back.high) == pytest.approx((-found.value, -found.low))
+        # Of two that rise and fall together, neither tells more, whichever way they point.
+        turned = [-value for value in near]
+        same = told_better(near, turned, list(tax), groups, ranks=ranks)
+        assert (same.value, same.low, same.high) == pytest.approx((0, 0, 0))
+
+
 def test_too_few_conditions_or_a_constant_give_no_correlation() -> None:
     x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     assert not correlation(x, x, [0, 0, 1, 1, 2, 2], ranks=True).known
     assert not correlation(x, [1.0] * 6, list(range(6)), ranks=False).known
     assert not correlation([float("nan")] * 6, x, list(range(6)), ranks=True).known
+    assert not told_better(x, [1.0] * 6, x, list(range(6)), ranks=False).known
