@@ -1,8 +1,8 @@
 """Put finished studies into docs/results/ and README.md: `python -m docs.study_results STUDIES`.
 
 STUDIES is the folder that `make studies` fills (runs/nano-studies). What is written is read from
-it: tables, plots, findings, seeds, date. So are the further studies in `FURTHER`, where they lie
-beside it.
+it: tables, plots, findings, seeds, date. So are the further files of studies in `FURTHER`, where
+their folders lie beside it.
 """
 
 import csv
@@ -25,8 +25,9 @@ FOLDER, README = ROOT / "docs" / "results", ROOT / "README.md"
 FURTHER = {
     "why": "What explains two of the findings",
     "beyond": "What might pay less tax than dgr",
+    "second": "Whether the findings hold on a second model",
 }
-"""Ablations of their own, configs/studies/nano-*.yaml."""
+"""Files of studies of their own, configs/studies/nano-*.yaml."""
 BEGIN, END = "<!-- studies:begin -->", "<!-- studies:end -->"
 ARMS = ("Arm", "Budget", "Reasoning accuracy, %", "Reasoning, change from the baseline, points",
         "Harmful compliance, answer, %", "Over-refusal, harmless, %",
@@ -35,19 +36,29 @@ ARMS = ("Arm", "Budget", "Reasoning accuracy, %", "Reasoning, change from the ba
 
 
 def main(studies: Path) -> None:
-    done = [name for name in NEEDED if (studies / name / "results" / "summary.json").is_file()]
+    done = _done(studies)
     for name in done:
         _copy(studies / name / "results", FOLDER / name)
-    further = [name for name in FURTHER if _results(studies, name).is_dir()]
-    for more in further:
-        _copy(_results(studies, more), FOLDER / more)
-    if "why" in further:
-        text = words(_results(studies, "why").parent)
+    for more in FURTHER:
+        shutil.rmtree(FOLDER / more, ignore_errors=True)
+        for name in _done(_beside(studies, more)):
+            _copy(_beside(studies, more) / name / "results", FOLDER / more / name)
+    if (why := _beside(studies, "why") / "ablation").is_dir():
+        text = words(why)
         write_text(FOLDER / "why" / "words.md", f"# By the verb of the request\n\n{text}\n")
-    write_text(FOLDER / "README.md", "\n\n".join(_page(studies, done, further)) + "\n")
+    write_text(FOLDER / "README.md", "\n\n".join(_page(studies, done)) + "\n")
     before, _, rest = README.read_text().partition(BEGIN)
     block = "\n\n".join(_short(studies, done))
     write_text(README, f"{before}{BEGIN}\n{block}\n{END}{rest.partition(END)[2]}")
+
+
+def _done(studies: Path) -> list[str]:
+    """The finished ones, in the order of the docs."""
+    return [name for name in NEEDED if (studies / name / "results" / "summary.json").is_file()]
+
+
+def _beside(studies: Path, more: str) -> Path:
+    return studies.parent / f"nano-{more}"
 
 
 def _copy(results: Path, folder: Path) -> None:
@@ -55,11 +66,7 @@ def _copy(results: Path, folder: Path) -> None:
     shutil.copytree(results, folder, ignore=shutil.ignore_patterns("*.png", "*.html", "*.json"))
 
 
-def _results(studies: Path, name: str) -> Path:
-    return studies.parent / f"nano-{name}" / "ablation" / "results"
-
-
-def _page(studies: Path, names: Sequence[str], further: Sequence[str]) -> Iterator[str]:
+def _page(studies: Path, names: Sequence[str]) -> Iterator[str]:
     yield "# What the studies found"
     yield (
         "`make studies` (`dgr study all configs/studies/nano.yaml`), written here by `python -m "
@@ -69,23 +76,29 @@ def _page(studies: Path, names: Sequence[str], further: Sequence[str]) -> Iterat
     if missing := [name for name in NEEDED if name not in names]:
         yield f"Not finished yet: {', '.join(missing)}."
     for name in names:
-        results = studies / name / "results"
-        summary = read_json(results / "summary.json")
         yield f"## {name}"
-        yield _origin(results, summary)
-        yield str(summary["findings"])
-        yield f"Tables: [findings.md]({name}/findings.md); cells: [cells.csv]({name}/cells.csv)."
-        for plot in sorted((results / "plots").glob("*.svg")):
-            yield f"![{plot.stem}]({name}/plots/{plot.name})"
-    for more in further:
-        results = _results(studies, more)
-        yield f"## {FURTHER[more]}"
-        yield f"`dgr study ablation configs/studies/nano-{more}.yaml`: " + _origin(
-            results, read_json(results / "summary.json")
-        )
-        yield f"Tables: [findings.md]({more}/findings.md); cells: [cells.csv]({more}/cells.csv)."
-        if more == "why":
+        yield from _study(studies, name, name)
+    for more, title in FURTHER.items():
+        beside = _beside(studies, more)
+        if found := _done(beside):
+            yield f"## {title}"
+            yield f"`dgr study all configs/studies/nano-{more}.yaml`."
+        for name in found:
+            yield f"### {name}"
+            yield from _study(beside, name, f"{more}/{name}")
+        if more == "why" and found:
             yield "By the verb of the request: [words.md](why/words.md)."
+
+
+def _study(studies: Path, name: str, folder: str) -> Iterator[str]:
+    """What one study found; `folder` is where it lies below the page."""
+    results = studies / name / "results"
+    summary = read_json(results / "summary.json")
+    yield _origin(results, summary)
+    yield str(summary["findings"])
+    yield f"Tables: [findings.md]({folder}/findings.md); cells: [cells.csv]({folder}/cells.csv)."
+    for plot in sorted((results / "plots").glob("*.svg")):
+        yield f"![{plot.stem}]({folder}/plots/{plot.name})"
 
 
 def _origin(results: Path, summary: dict[str, Any]) -> str:
