@@ -23,7 +23,10 @@ from dgr.study.results import Result, Results, number
 
 DEFAULT = "default"
 """The level of axis `switch` that changes nothing."""
+RIVAL = "self-generated"
+"""The level of the target's own refusals: where there is one, a method has that to beat, too."""
 NAMES = tuple(OUTCOMES)
+PAIRED = ", paired by seed and question, in points"
 
 
 def analyse(results: Results, policy: GatePolicy) -> Findings:
@@ -33,13 +36,14 @@ def analyse(results: Results, policy: GatePolicy) -> Findings:
     switches = [str(level) for level in results.levels("switch") if level != DEFAULT]
     for place, ((name,), cells) in enumerate(results.groups("set").items()):
         runs = _runs(cells)
-        changes = {
-            switch: {metric: _change(runs, switch, metric) for metric in NAMES}
-            for switch in switches
-            if switch in runs and DEFAULT in runs
-        }
+        changes = _against(DEFAULT, runs)
         tables.append(_table(results, str(name), runs, place))
-        tables.append(_changes(str(name), changes, place))
+        tables.append(
+            _changes(f"Minus the method as it is{PAIRED}: {name}", f"changes-{place}", changes)
+        )
+        if beside := _against(RIVAL, runs):
+            title = f"Minus {RIVAL}{PAIRED}: {name}"
+            tables.append(_changes(title, f"beside-{RIVAL}-{place}", beside))
         sentences.append(_sentence(str(name), changes))
         for metric in NAMES:
             found: list[Point] = [
@@ -71,11 +75,20 @@ def _runs(cells: Sequence[Result]) -> dict[str, list[Result]]:
     return found
 
 
-def _change(runs: dict[str, list[Result]], switch: str, metric: str) -> Estimate:
+def _against(reference: str, runs: dict[str, list[Result]]) -> dict[str, dict[str, Estimate]]:
+    """Every other switch minus the reference, by metric; nothing where the reference is missing."""
+    return {
+        switch: {metric: _change(runs[switch], runs[reference], metric) for metric in NAMES}
+        for switch in runs
+        if reference in runs and switch != reference
+    }
+
+
+def _change(ours: Sequence[Result], theirs: Sequence[Result], metric: str) -> Estimate:
     """Paired by seed, over the seeds that both have."""
-    ours, theirs = ({run.cell.seed: run for run in runs[name]} for name in (switch, DEFAULT))
-    seeds = sorted(ours.keys() & theirs.keys())
-    return difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], metric)
+    one, other = ({run.cell.seed: run for run in each} for each in (ours, theirs))
+    seeds = sorted(one.keys() & other.keys())
+    return difference([one[seed] for seed in seeds], [other[seed] for seed in seeds], metric)
 
 
 def _table(results: Results, name: str, runs: dict[str, list[Result]], place: int) -> Table:
@@ -94,11 +107,11 @@ def _table(results: Results, name: str, runs: dict[str, list[Result]], place: in
     )
 
 
-def _changes(name: str, changes: dict[str, dict[str, Estimate]], place: int) -> Table:
+def _changes(title: str, name: str, changes: dict[str, dict[str, Estimate]]) -> Table:
     metric = describe("reasoning_difference")
     return Table(
-        name=f"changes-{place}",
-        title=f"Minus the method as it is, paired by seed and question, in points: {name}",
+        name=name,
+        title=title,
         header=("Switch", *(describe(each).label for each in NAMES)),
         rows=tuple(
             (switch, *(cell(metric, found[each]) for each in NAMES))

@@ -245,6 +245,24 @@ def test_an_arm_that_refines_nothing_has_no_rate_of_fallbacks(tmp_path: Path) ->
     assert [row[2] for row in rows_of(found, "switches-0")] == ["nothing refined"]
 
 
+def test_every_switch_is_held_against_the_targets_own_refusals(tmp_path: Path) -> None:
+    rows: list[Any] = [(untrained(), records(1.0, 1.0), {})]
+    for switch, arm, accuracy in (
+        ("default", "dgr", 0.9),
+        ("self-generated", "self-generated", 0.8),
+        ("LoRA", "dgr", 0.95),
+    ):
+        cell = trained(arm, 0, set="r1-act", switch=switch)
+        rows.append((cell, records(accuracy, 0.0), {}))
+    found = analysed(tmp_path, study(tmp_path, "ablation", ABLATION), rows)
+
+    def reasoning(table: str) -> dict[str, float]:
+        return {row[0]: float(row[1].split()[0]) for row in rows_of(found, table)}
+
+    assert reasoning("changes-0") == {"self-generated": -10.0, "LoRA": 5.0}
+    assert reasoning("beside-self-generated-0") == {"default": 10.0, "LoRA": 15.0}
+
+
 def test_the_folder_holds_table_plots_and_page_and_repeats(tmp_path: Path) -> None:
     """What a config says is text on the page, whatever it is."""
     config = study(tmp_path, "ablation", ABLATION)
