@@ -26,6 +26,7 @@ FURTHER = {
     "why": "What explains two of the findings",
     "beyond": "What might pay less tax than dgr",
     "second": "Whether the findings hold on a second model",
+    "confirm": "Whether selection pays on the second model",
 }
 """Files of studies of their own, configs/studies/nano-*.yaml."""
 BEGIN, END = "<!-- studies:begin -->", "<!-- studies:end -->"
@@ -109,16 +110,28 @@ def _origin(results: Path, summary: dict[str, Any]) -> str:
 
 
 def _short(studies: Path, names: Sequence[str]) -> Iterator[str]:
-    summaries = {name: read_json(studies / name / "results" / "summary.json") for name in names}
-    yield table(["Claim", "On", "Verdict", "Effect", "What it is"], [
-        [each["claim"], each["scope"], f"**{each['outcome']}**", *_effect(each)]
-        for summary in summaries.values() for each in summary["verdicts"]
-    ])  # fmt: skip
+    summaries = _summaries(studies, names)
+    yield _verdicts(summaries)
+    second = _beside(studies, "second")
+    if found := _summaries(second, _done(second)):
+        yield "Those of them that were asked of a second model, of another seed and width:"
+        yield _verdicts(found)
     if "tax" in summaries:
         yield "Every arm at its best budget, chosen on the other seeds:"
         yield table(["Set, method", *ARMS], list(_arms(summaries["tax"])))
     if "shift" in summaries:
         yield "![The safety tax against distribution shift](docs/results/shift/plots/shift-tax.svg)"
+
+
+def _summaries(studies: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    return {name: read_json(studies / name / "results" / "summary.json") for name in names}
+
+
+def _verdicts(summaries: dict[str, dict[str, Any]]) -> str:
+    return table(["Claim", "On", "Verdict", "Effect", "What it is"], [
+        [each["claim"], each["scope"], f"**{each['outcome']}**", *_effect(each)]
+        for summary in summaries.values() for each in summary["verdicts"]
+    ])  # fmt: skip
 
 
 def _effect(verdict: dict[str, Any]) -> tuple[str, str]:
