@@ -26,7 +26,7 @@ FURTHER = {
     "why": "What explains two of the findings",
     "beyond": "What might pay less tax than dgr",
     "second": "Whether the findings hold on a second model",
-    "confirm": "Whether selection pays on the second model",
+    "slow": "Whether the rate is what the second model pays for",
 }
 """Files of studies of their own, configs/studies/nano-*.yaml."""
 BEGIN, END = "<!-- studies:begin -->", "<!-- studies:end -->"
@@ -117,7 +117,7 @@ def _short(studies: Path, names: Sequence[str]) -> Iterator[str]:
         yield "Those of them that were asked of a second model, of another seed and width:"
         yield _verdicts(found)
     if "tax" in summaries:
-        yield "Every arm at its best budget, chosen on the other seeds:"
+        yield "Every arm on the shipped model at its best budget, chosen on the other seeds:"
         yield table(["Set, method", *ARMS], list(_arms(summaries["tax"])))
     if "shift" in summaries:
         yield "![The safety tax against distribution shift](docs/results/shift/plots/shift-tax.svg)"
