@@ -1,8 +1,8 @@
 """Put finished studies into docs/results/ and README.md: `python -m docs.study_results STUDIES`.
 
 STUDIES is the folder that `make studies` fills (runs/nano-studies). What is written is read from
-it: tables, plots, findings, seeds, date. So are the further files of studies in `FURTHER`, where
-their folders lie beside it.
+it: tables, plots, findings, seeds, date. So are the further files of studies in `FURTHER`, whose
+folders lie beside it; where one is missing, its tables stay and the pages are without it.
 """
 
 import csv
@@ -41,11 +41,11 @@ def main(studies: Path) -> None:
     for name in done:
         _copy(studies / name / "results", FOLDER / name)
     for more in FURTHER:
-        shutil.rmtree(FOLDER / more, ignore_errors=True)
         for name in _done(_beside(studies, more)):
             _copy(_beside(studies, more) / name / "results", FOLDER / more / name)
-    if (why := _beside(studies, "why") / "ablation").is_dir():
-        text = words(why)
+    why = _beside(studies, "why")
+    if "ablation" in _done(why):
+        text = words(why / "ablation")
         write_text(FOLDER / "why" / "words.md", f"# By the verb of the request\n\n{text}\n")
     write_text(FOLDER / "README.md", "\n\n".join(_page(studies, done)) + "\n")
     before, _, rest = README.read_text().partition(BEGIN)
@@ -113,9 +113,10 @@ def _short(studies: Path, names: Sequence[str]) -> Iterator[str]:
     summaries = _summaries(studies, names)
     yield _verdicts(summaries)
     second = _beside(studies, "second")
-    if found := _summaries(second, _done(second)):
+    asked = _summaries(second, [name for name in _done(second) if name in ("tax", "shift")])
+    if asked:
         yield "Those of them that were asked of a second model, of another seed and width:"
-        yield _verdicts(found)
+        yield _verdicts(asked)
     if "tax" in summaries:
         yield "Every arm on the shipped model at its best budget, chosen on the other seeds:"
         yield table(["Set, method", *ARMS], list(_arms(summaries["tax"])))

@@ -129,7 +129,7 @@ def unit(metric: Metric) -> str:
 
 
 def number(metric: Metric, value: float) -> str:
-    """A value without its unit; what rounds to zero has no sign."""
+    """A value without its unit."""
     if not math.isfinite(value):
         return "unknown"
-    return f"{value:.0f}" if metric.unit == "tokens" else f"{100 * value:z.1f}"
+    return f"{value:.0f}" if metric.unit == "tokens" else f"{100 * value:.1f}"

@@ -5,7 +5,6 @@ the same questions. Both runs and questions are samples, so both are resampled: 
 one lucky seed made has a wide interval, as has one that a few questions made.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -193,7 +192,8 @@ def _over_groups(
     whole = np.isfinite(cells).all(axis=0)
     cells = cells[:, whole]
     places: dict[Any, list[int]] = {}
-    for place, group in enumerate(itertools.compress(groups, whole)):
+    kept = [group for group, known in zip(groups, whole, strict=True) if known]
+    for place, group in enumerate(kept):
         places.setdefault(group, []).append(place)
     if len(places) < FEWEST_GROUPS:
         return UNKNOWN

@@ -126,10 +126,10 @@ def share(figure: Estimate) -> str:
 
 
 def plain(figure: Estimate) -> str:
-    """`0.71 [0.42, 0.88]`; what rounds to zero has no sign."""
+    """`0.71 [0.42, 0.88]`."""
     if not figure.known:
         return "unknown"
-    return f"{figure.value:z.2f} [{figure.low:z.2f}, {figure.high:z.2f}]"
+    return f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
 
 
 def figure_cells(figures: Mapping[str, Estimate], names: Sequence[str]) -> tuple[str, ...]:
