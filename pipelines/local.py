@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 HIDDEN = ".kfp"
 """Folder of a run that holds what kfp.local keeps: outputs, cache, logs, its scratch space."""
+GRACE = 2.0
+"""Seconds for the lock of a killed run to go: a step that it was just starting holds it, too."""
 LOGS, TEMPORARY, ERROR = "logs", "temporary", "error.txt"
 PUBLISHED = ("ingest", "own", "refine", "shift", "arms", "sft", "evaluate", "drift", "gate",
              "record", "register", "decision.json", "run.json", "report.html", "logs",
@@ -98,13 +100,24 @@ def _locked(run: Path, hidden: Path) -> Iterator[None]:
     except OSError as error:
         raise unwritable(run, error) from error
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another `dgr run` works in {run}; wait for it or stop it") from None
+        _take(lock, run)
         yield
     finally:
         os.close(lock)
+
+
+def _take(lock: int, run: Path) -> None:
+    end = time.monotonic() + GRACE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise UserError(
+                    f"another `dgr run` works in {run}; wait for it or stop it"
+                ) from None
+        time.sleep(0.05)
 
 
 def _clear(run: Path, hidden: Path) -> None:

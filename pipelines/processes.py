@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import BinaryIO
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -25,7 +26,7 @@ class Process:
             errors="replace",
             env=os.environ | environment,
             process_group=0,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  # one call into a loaded library
+            preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509  # a call into a loaded library
         )
 
     def lines(self) -> Iterator[str]:
@@ -54,7 +55,12 @@ def in_place_of_shell(command: list[str]) -> list[str]:
     return [*command[:2], exec_script, *command[3:]] if script else command
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to end this process with the one that started it: a `kill -9` leaves no orphan."""
+def die_with(parent: int) -> None:
+    """Ask Linux to end this process with its parent: a `kill -9` leaves no orphan.
+
+    A parent that died before it was asked for sends no signal any more.
+    """
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)

@@ -1,17 +1,21 @@
 """kfp.local under our watch, with steps that take no time."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from dgr.errors import UserError
 from pipelines.local import HIDDEN
+from pipelines.processes import die_with
 from tests.pipelines import toy
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +127,17 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
         first.wait()
 
 
+def test_a_lock_that_a_killed_runs_step_still_holds_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / HIDDEN).mkdir()
+    lock = os.open(tmp_path / HIDDEN / ".lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    timer = threading.Timer(0.3, os.close, [lock])
+    timer.start()
+    toy.main(tmp_path, "hello", "work")
+    timer.join()
+    assert text_of(tmp_path, "last") == "a b c"
+
+
 def start(run: Path, *runner: str) -> "subprocess.Popen[str]":
     """A run in a process of its own, as far as arm `b`, which waits."""
     process = subprocess.Popen(
@@ -163,6 +178,15 @@ def test_kill_9_leaves_no_orphan_and_can_be_run_again(tmp_path: Path) -> None:
     assert gone(step)
     toy.main(tmp_path, "hello", "work")
     assert text_of(tmp_path, "last") == "a b c"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel for it")
+def test_a_step_whose_run_died_while_it_was_started_ends() -> None:
+    alive, orphan = (
+        subprocess.run(["true"], check=False, preexec_fn=partial(die_with, parent))
+        for parent in (os.getpid(), os.getppid())
+    )
+    assert (alive.returncode, orphan.returncode) == (0, 1)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
