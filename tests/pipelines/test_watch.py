@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -127,14 +126,22 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
         first.wait()
 
 
-def test_a_lock_that_a_killed_runs_step_still_holds_is_waited_for(tmp_path: Path) -> None:
+def test_a_lock_that_a_killed_runs_step_still_holds_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / HIDDEN).mkdir()
     lock = os.open(tmp_path / HIDDEN / ".lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    timer = threading.Timer(0.3, os.close, [lock])
-    timer.start()
+    found: list[bool] = []
+
+    def released_meanwhile(_: float) -> None:
+        found.append((tmp_path / "first").exists())
+        monkeypatch.undo()
+        os.close(lock)
+
+    monkeypatch.setattr(time, "sleep", released_meanwhile)
     toy.main(tmp_path, "hello", "work")
-    timer.join()
+    assert found == [False]  # it slept once, before any step
     assert text_of(tmp_path, "last") == "a b c"
 
 
