@@ -143,13 +143,14 @@ def steps(config: RunConfig, model: Shape, assumed: Assumed) -> Iterator[Step]:
     passes = (6 if sft.method == "full" else 4) + (2 if sft.gradient_checkpointing else 0)
     for arm in config.arms.arms:
         yield computed(f"sft {arm}", seen * assumed.row, passes)
-    for arm in ("base", *config.arms.arms):
+    for evaluated in ("base", *config.arms.arms):
         parts = [
             sampled("", (suite.limit or assumed.suite) * suite.samples,
                     suite.sampling.max_new_tokens)
             for suite in config.evaluate.suites
         ]  # fmt: skip
-        yield Step(f"evaluate {arm}", sum(p.tokens for p in parts), sum(p.seconds for p in parts))
+        tokens, seconds = sum(p.tokens for p in parts), sum(p.seconds for p in parts)
+        yield Step(f"evaluate {evaluated}", tokens, seconds)
 
 
 def memory_table(assumed: Assumed, tokens: int, longest: int) -> Iterator[list[str]]:

@@ -1,14 +1,15 @@
 """Put finished studies into docs/results/ and README.md: `python -m docs.study_results STUDIES`.
 
-STUDIES is the folder that `make studies` fills (runs/nano-studies). What is written is read from
-it: tables, plots, findings, seeds, date. So are the further files of studies in `FURTHER`, whose
-folders lie beside it; where one is missing, its tables stay and the pages are without it.
+STUDIES is the folder that `dgr study all` filled, for example runs/nano-studies. What is written
+is read from it: tables, plots, findings, seeds, date. Each file of studies has pages of its own;
+those of others stay as they are.
 """
 
 import csv
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,45 +22,57 @@ from dgr.study.findings import plain, points, share
 from docs.why import words
 
 ROOT = Path(__file__).parents[1]
-FOLDER, README = ROOT / "docs" / "results", ROOT / "README.md"
-FURTHER = {
-    "why": "What explains two of the findings",
-    "beyond": "What might pay less tax than dgr",
-    "second": "Whether the findings hold on a second model",
-    "slow": "Whether the rate is what the second model pays for",
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the studies of one file are published."""
+
+    config: str
+    """The file, below configs/studies."""
+    title: str
+    folder: str
+    """Below docs/results."""
+
+
+PLACES = {
+    "nano-studies": Place("nano.yaml", "What the studies found", "."),
+    "nano-why": Place("nano-why.yaml", "What explains two of the findings", "why"),
+    "nano-beyond": Place("nano-beyond.yaml", "What might pay less tax than dgr", "beyond"),
+    "nano-second": Place(
+        "nano-second.yaml", "Whether the findings hold on a second model", "second"
+    ),
+    "nano-slow": Place(
+        "nano-slow.yaml", "Whether the rate is what the second model pays for", "slow"
+    ),
 }
-"""Files of studies of their own, configs/studies/nano-*.yaml."""
-BEGIN, END = "<!-- studies:begin -->", "<!-- studies:end -->"
+"""By the name of the studies."""
+MAIN = "nano-studies"
+"""Studies of the shipped model, whose page lists the others and whose arms the README shows."""
+WORDS = "nano-why"
+"""Studies whose records tell what is declined, word by word."""
 ARMS = ("Arm", "Budget", "Reasoning accuracy, %", "Reasoning, change from the baseline, points",
         "Harmful compliance, answer, %", "Over-refusal, harmless, %",
         "Over-refusal, borderline, %")  # fmt: skip
 """Columns of a tax study's tables that the README shows."""
 
 
-def main(studies: Path) -> None:
-    done = _done(studies)
+def main(studies: Path, root: Path = ROOT) -> None:
+    """Publish `studies` below `root`, the repository."""
+    if studies.name not in PLACES:
+        raise SystemExit(f"{studies} has no page; docs/study_results.py lists those that have one")
+    place = PLACES[studies.name]
+    folder = root / "docs" / "results" / place.folder
+    done = [name for name in NEEDED if (studies / name / "results" / "summary.json").is_file()]
+    if not done:
+        raise SystemExit(f"{studies} holds no finished study; run `dgr study all` first")
     for name in done:
-        _copy(studies / name / "results", FOLDER / name)
-    for more in FURTHER:
-        for name in _done(_beside(studies, more)):
-            _copy(_beside(studies, more) / name / "results", FOLDER / more / name)
-    why = _beside(studies, "why")
-    if "ablation" in _done(why):
-        text = words(why / "ablation")
-        write_text(FOLDER / "why" / "words.md", f"# By the verb of the request\n\n{text}\n")
-    write_text(FOLDER / "README.md", "\n\n".join(_page(studies, done)) + "\n")
-    before, _, rest = README.read_text().partition(BEGIN)
-    block = "\n\n".join(_short(studies, done))
-    write_text(README, f"{before}{BEGIN}\n{block}\n{END}{rest.partition(END)[2]}")
-
-
-def _done(studies: Path) -> list[str]:
-    """The finished ones, in the order of the docs."""
-    return [name for name in NEEDED if (studies / name / "results" / "summary.json").is_file()]
-
-
-def _beside(studies: Path, more: str) -> Path:
-    return studies.parent / f"nano-{more}"
+        _copy(studies / name / "results", folder / name)
+    if studies.name == WORDS:
+        text = words(studies / "ablation")
+        write_text(folder / "words.md", f"# By the verb of the request\n\n{text}\n")
+    write_text(folder / "README.md", "\n\n".join(_page(studies, place, done)) + "\n")
+    _show(studies, done, root / "README.md")
 
 
 def _copy(results: Path, folder: Path) -> None:
@@ -67,39 +80,34 @@ def _copy(results: Path, folder: Path) -> None:
     shutil.copytree(results, folder, ignore=shutil.ignore_patterns("*.png", "*.html", "*.json"))
 
 
-def _page(studies: Path, names: Sequence[str]) -> Iterator[str]:
-    yield "# What the studies found"
+def _page(studies: Path, place: Place, names: Sequence[str]) -> Iterator[str]:
+    yield f"# {place.title}"
+    docs = "../" * len((Path("results") / place.folder).parts)
     yield (
-        "`make studies` (`dgr study all configs/studies/nano.yaml`), written here by `python -m "
+        f"`dgr study all configs/studies/{place.config}`, written here by `python -m "
         f"docs.study_results runs/{studies.name}`. Machine of this page: {machine('torch')}. "
-        "[docs/studies.md](../studies.md) says how each claim is decided; intervals are of 95 %."
+        f"[docs/studies.md]({docs}studies.md) says how each claim is decided; intervals "
+        "are of 95 %."
     )
-    if missing := [name for name in NEEDED if name not in names]:
-        yield f"Not finished yet: {', '.join(missing)}."
+    if studies.name == WORDS:
+        yield "By the verb of the request: [words.md](words.md)."
     for name in names:
         yield f"## {name}"
-        yield from _study(studies, name, name)
-    for more, title in FURTHER.items():
-        beside = _beside(studies, more)
-        if found := _done(beside):
-            yield f"## {title}"
-            yield f"`dgr study all configs/studies/nano-{more}.yaml`."
-        for name in found:
-            yield f"### {name}"
-            yield from _study(beside, name, f"{more}/{name}")
-        if more == "why" and found:
-            yield "By the verb of the request: [words.md](why/words.md)."
+        yield from _study(studies / name / "results", name)
+    if studies.name == MAIN:
+        others = [other for other in PLACES.values() if other != place]
+        yield "## Further studies"
+        yield "\n".join(f"- [{each.title}]({each.folder}/README.md)" for each in others)
 
 
-def _study(studies: Path, name: str, folder: str) -> Iterator[str]:
-    """What one study found; `folder` is where it lies below the page."""
-    results = studies / name / "results"
+def _study(results: Path, name: str) -> Iterator[str]:
+    """What one study found; its files lie in the folder `name` beside the page."""
     summary = read_json(results / "summary.json")
     yield _origin(results, summary)
     yield str(summary["findings"])
-    yield f"Tables: [findings.md]({folder}/findings.md); cells: [cells.csv]({folder}/cells.csv)."
+    yield f"Tables: [findings.md]({name}/findings.md); cells: [cells.csv]({name}/cells.csv)."
     for plot in sorted((results / "plots").glob("*.svg")):
-        yield f"![{plot.stem}]({folder}/plots/{plot.name})"
+        yield f"![{plot.stem}]({name}/plots/{plot.name})"
 
 
 def _origin(results: Path, summary: dict[str, Any]) -> str:
@@ -109,30 +117,27 @@ def _origin(results: Path, summary: dict[str, Any]) -> str:
     return f"{summary['cells']} cells, seeds {', '.join(map(str, seeds))}, finished on {ended}."
 
 
+def _show(studies: Path, names: Sequence[str], readme: Path) -> None:
+    """Write what the README shows of the studies, where it has a place for them."""
+    text = readme.read_text()
+    begin, end = f"<!-- {studies.name}:begin -->", f"<!-- {studies.name}:end -->"
+    before, found, rest = text.partition(begin)
+    if found:
+        block = "\n\n".join(_short(studies, names))
+        write_text(readme, f"{before}{begin}\n{block}\n{end}{rest.partition(end)[2]}")
+
+
 def _short(studies: Path, names: Sequence[str]) -> Iterator[str]:
-    summaries = _summaries(studies, names)
-    yield _verdicts(summaries)
-    second = _beside(studies, "second")
-    asked = _summaries(second, [name for name in _done(second) if name in ("tax", "shift")])
-    if asked:
-        yield "Those of them that were asked of a second model, of another seed and width:"
-        yield _verdicts(asked)
-    if "tax" in summaries:
-        yield "Every arm on the shipped model at its best budget, chosen on the other seeds:"
-        yield table(["Set, method", *ARMS], list(_arms(summaries["tax"])))
-    if "shift" in summaries:
-        yield "![The safety tax against distribution shift](docs/results/shift/plots/shift-tax.svg)"
-
-
-def _summaries(studies: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    return {name: read_json(studies / name / "results" / "summary.json") for name in names}
-
-
-def _verdicts(summaries: dict[str, dict[str, Any]]) -> str:
-    return table(["Claim", "On", "Verdict", "Effect", "What it is"], [
+    summaries = {name: read_json(studies / name / "results" / "summary.json") for name in names}
+    yield table(["Claim", "On", "Verdict", "Effect", "What it is"], [
         [each["claim"], each["scope"], f"**{each['outcome']}**", *_effect(each)]
         for summary in summaries.values() for each in summary["verdicts"]
     ])  # fmt: skip
+    if studies.name == MAIN and "tax" in summaries:
+        yield "Every arm at its best budget, chosen on the other seeds:"
+        yield table(["Set, method", *ARMS], list(_arms(summaries["tax"])))
+    if studies.name == MAIN and "shift" in summaries:
+        yield "![The safety tax against distribution shift](docs/results/shift/plots/shift-tax.svg)"
 
 
 def _effect(verdict: dict[str, Any]) -> tuple[str, str]:
