@@ -159,8 +159,13 @@ def parse_record(line: str, kind: type[RecordT], where: str | tuple[Path, int]) 
 def first_problem(error: ValidationError) -> str:
     """The first complaint of a pydantic error as `field: what is wrong`, in one line."""
     problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"]) or "the whole record"
+    field = ".".join(str(part) for part in problem["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    told = problem["msg"]
     if problem["type"] == "extra_forbidden":
-        return f"{field}: no such key{more}"
-    return f"{field}: {problem['msg']}{more}"
+        told = "no such key"
+    elif problem["type"] == "value_error":  # of a validator of ours: a sentence that stands alone
+        told = told.removeprefix("Value error, ")
+    elif not field:
+        field = "the whole record"
+    return f"{field}: {told}{more}" if field else f"{told}{more}"

@@ -34,7 +34,7 @@ def test_results_of_the_transformers_engine_keep_their_name() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("kind: llama", "engine: Value error, kind 'llama' is none of transformers, vllm, openai"),
+        ("kind: llama", "engine: kind 'llama' is none of transformers, vllm, openai"),
         ("batch_size: 0", "engine.batch_size: Input should be greater than or equal to 1"),
         ("kind: vllm, batch_size: 3", "engine.batch_size: no such key"),
         ("kind: vllm, gpu_memory: 1.5", "engine.gpu_memory: Input should be less than or equal"),
