@@ -107,7 +107,10 @@ class RunConfig(Settings):
 
 
 def load_run_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
-    """Read a run's YAML file and apply `section.key=value` overrides (values are YAML)."""
+    """Read a run's YAML file and apply `section.key=value` overrides (values are YAML).
+
+    In a list whose items have names, such as `evaluate.suites`, a key is an item's name.
+    """
     if not overrides:
         return load_settings(RunConfig, path)
     import yaml
@@ -133,7 +136,15 @@ def _put(value: dict[str, Any], dotted: str, setting: Any, where: str) -> None:
     *sections, last = dotted.split(".")
     target: Any = value
     for section in sections:
-        target = target.get(section) if isinstance(target, dict) else None
+        target = _within(target, section)
     if not isinstance(target, dict) or last not in target:
         raise UserError(f"{where}: the config has no field {dotted}")
     target[last] = setting
+
+
+def _within(value: Any, name: str) -> Any:
+    """A section's value of that name, or a list's item that is called so; None: there is none."""
+    if isinstance(value, list):
+        named = (item for item in value if isinstance(item, dict) and item.get("name") == name)
+        return next(named, None)
+    return value.get(name) if isinstance(value, dict) else None

@@ -30,6 +30,24 @@ def test_override_reaches_the_section_and_is_validated() -> None:
         load_run_config(path, ["sft.epoch=1"])
 
 
+def test_an_override_names_an_item_of_a_list_that_has_names() -> None:
+    path = ROOT / "configs" / "nano.yaml"
+    found = load_run_config(path, ["evaluate.suites.harmful.sampling.max_new_tokens=7"]).evaluate
+    former = load_run_config(path).evaluate
+    told = [suite.sampling.max_new_tokens for suite in found.suites]
+    assert told == [220, 7, 120, 120]
+    assert [suite.path for suite in found.suites] == [suite.path for suite in former.suites]
+    for override in (
+        "evaluate.suites.harmfull.limit=1",
+        "evaluate.suites.harmful.limits=1",
+        "arms.arms.dgr.x=1",
+        "own.mix.harmless.count=1",
+    ):
+        name = override.partition("=")[0].replace(".", r"\.")
+        with pytest.raises(UserError, match=f"the config has no field {name}$"):
+            load_run_config(path, [override])
+
+
 def test_an_evaluation_with_foreign_tasks_is_not_split() -> None:
     path = ROOT / "configs" / "nano.yaml"
     task = "evaluate.tasks=[{name: t, kind: reasoning, task: t.py, score: match}]"
@@ -49,7 +67,7 @@ def test_one_engine_needs_adapters_and_one_evaluation() -> None:
         ([lora, one, "shards.evaluate=2"], "one_engine: shards.evaluate must be 1"),
         ([lora, one, "engine={kind: vllm}"], "one_engine: set engine.max_adapters to the number"),
     ):
-        with pytest.raises(UserError, match=why):
+        with pytest.raises(UserError, match=f"with --set: {why}"):
             load_run_config(path, overrides)
 
 

@@ -38,11 +38,9 @@ def study(
 
     With --submit, on the cluster that the run's section `cluster` names.
     """
-    from dgr.settings import load_settings
-    from dgr.study import load_study
-    from dgr.study.config import StudiesFile
+    from dgr.study import load_studies, load_study
 
-    kinds = list(load_settings(StudiesFile, config).studies) if name == "all" else [name]
+    kinds = list(load_studies(config).studies) if name == "all" else [name]
     studies = [load_study(kind, config) for kind in kinds]
     places = [runs / each.name / each.kind for each in studies]
     if dry_run:

@@ -3,7 +3,7 @@
 from dgr.study.cell import CellsConfig, gather, prepare, run_cell
 from dgr.study.cells import Cell, cells_of, first_cells
 from dgr.study.conclude import conclude
-from dgr.study.config import StudyConfig, load_study
+from dgr.study.config import StudyConfig, load_studies, load_study
 from dgr.study.recording import record_study
 from dgr.study.shared import SharedSteps
 
@@ -16,6 +16,7 @@ __all__ = [
     "conclude",
     "first_cells",
     "gather",
+    "load_studies",
     "load_study",
     "prepare",
     "record_study",

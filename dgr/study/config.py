@@ -60,7 +60,10 @@ class StudiesFile(Settings):
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     """Name of the studies and of their folder."""
-    run: str
+    extends: str | None = None
+    """Another file of studies, whose run, overrides and axes hold here too, where this file says
+    nothing else; not its studies."""
+    run: str | None = None
     """The YAML file of the run that is varied."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """section.key -> value in the run's config, for every study."""
@@ -69,6 +72,29 @@ class StudiesFile(Settings):
     table of section.key -> value."""
     studies: dict[Kind, Study] = Field(min_length=1)
     """The studies."""
+
+    @model_validator(mode="after")
+    def _has_a_run(self) -> "StudiesFile":
+        if not (self.run or self.extends):
+            raise ValueError("run: name the YAML file of the run that is varied")
+        return self
+
+    def over(self, base: "StudiesFile") -> "StudiesFile":
+        """This file, with what `base` says and it does not."""
+        axes = dict(base.axes)
+        for name, axis in self.axes.items():
+            former = axes.get(name)
+            if isinstance(former, dict) and isinstance(axis, dict):
+                axes[name] = former | axis
+            else:
+                axes[name] = axis
+        return self.model_copy(
+            update={
+                "run": self.run or base.run,
+                "overrides": base.overrides | self.overrides,
+                "axes": axes,
+            }
+        )
 
 
 class StudyConfig(Settings):
@@ -108,14 +134,28 @@ class StudyConfig(Settings):
                 raise ValueError(f"axis '{name}' has no level '{level}'")
 
 
+def load_studies(path: Path) -> StudiesFile:
+    """A file of studies, with what it takes over from the one that it extends."""
+    file = load_settings(StudiesFile, path)
+    if file.extends is None:
+        return file
+    base = load_settings(StudiesFile, Path(file.extends))
+    if base.extends is not None:
+        raise UserError(
+            f"{path}: extends: {file.extends} extends a file itself; extend {base.extends}"
+        )
+    return file.over(base)
+
+
 def load_study(kind: str, path: Path) -> StudyConfig:
     """The study `kind` of a file of studies; every cell's config is checked."""
     from dgr.study.cells import cells_of
 
-    file = load_settings(StudiesFile, path)
+    file = load_studies(path)
     found = next((study for name, study in file.studies.items() if name == kind), None)
     if found is None:
         raise UserError(f"{path} has no study '{kind}'; it has {', '.join(file.studies)}")
+    assert file.run is not None
     run = load_run_config(Path(file.run))
     run = with_overrides(run, file.overrides | found.overrides, f"{path}, overrides of {kind}")
     study = _resolved(file, kind, run, found, path)

@@ -2,9 +2,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dgr.errors import UserError
-from dgr.study import cells_of, first_cells, load_study
+from dgr.study import cells_of, first_cells, load_studies, load_study
 from dgr.study.cell import CellsConfig
 from tests.study.cells import ROOT, study, study_file
 
@@ -13,6 +14,8 @@ TAX: dict[str, Any] = {
     "seeds": [0, 1],
     "axes": {"set": ["r1-act", "direct-refusal"], "method": ["full"], "budget": ["full 1e-3"]},
 }
+
+SHIFT: dict[str, Any] = {"arms": ["dgr"], "axes": {"set": ["r1-act"], "refined_share": [0, 1]}}
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +77,48 @@ def test_an_unknown_study_or_field_is_told(tmp_path: Path) -> None:
         load_study("tax", path)
 
 
-@pytest.mark.parametrize("name", ["nano", "nano-small"])
-def test_the_shipped_studies_are_valid(name: str) -> None:
-    for kind in ("tax", "shift", "samples", "categories", "ablation"):
-        assert cells_of(load_study(kind, Path("configs") / "studies" / f"{name}.yaml"))
+def extending(folder: Path, base: Path, **more: Any) -> Path:
+    studies = {"tax": {"grids": [TAX | {"axes": TAX["axes"] | {"set": ["r1-act", "mine"]}}]}}
+    mine = {"data.source": "mine.jsonl"}
+    value = {
+        "name": "ours",
+        "extends": str(base),
+        "studies": studies,
+        "axes": {"set": {"mine": mine}},
+    }
+    path = folder / "ours.yaml"
+    path.write_text(yaml.safe_dump(value | more))
+    return path
+
+
+def test_a_file_that_extends_another_changes_what_it_names(tmp_path: Path) -> None:
+    base = study_file(tmp_path, "shift", [SHIFT])
+    path = extending(tmp_path, base, overrides={"data.limit": 7})
+    ours, theirs = load_study("tax", path), load_study("shift", base)
+    assert list(load_studies(path).studies) == ["tax"]
+    assert (ours.name, ours.run.data.limit) == ("ours", 7)
+    assert ours.run.sft == theirs.run.sft and ours.run.evaluate == theirs.run.evaluate
+    sources = {
+        cell.factors["set"]: cell.config(ours.run).data.source for cell in cells_of(ours)[2:]
+    }
+    assert sources["mine"] == "mine.jsonl" and sources["r1-act"].endswith("nano-r1-act.jsonl")
+
+
+def test_an_extended_file_that_makes_no_sense_is_told(tmp_path: Path) -> None:
+    base = study_file(tmp_path, "shift", [SHIFT])
+    with pytest.raises(UserError, match=r"ours\.yaml: extends: .*ours\.yaml extends a file itself"):
+        load_studies(extending(tmp_path, tmp_path / "ours.yaml"))
+    with pytest.raises(UserError, match=r"none\.yaml does not exist"):
+        load_studies(extending(tmp_path, tmp_path / "none.yaml"))
+    path = extending(tmp_path, base, axes={})
+    with pytest.raises(UserError, match="axis 'set' has no level 'mine'"):
+        load_study("tax", path)
+    path.write_text(yaml.safe_dump({"name": "ours", "studies": {"shift": {"grids": [SHIFT]}}}))
+    with pytest.raises(UserError, match=r"ours\.yaml: run: name the YAML file"):
+        load_studies(path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "studies").glob("*.yaml")), ids=str)
+def test_the_shipped_studies_are_valid(path: Path) -> None:
+    for kind in load_studies(path).studies:
+        assert cells_of(load_study(kind, path))
