@@ -49,7 +49,7 @@ demo-docker: demo  ## The same in containers (`make images` first); the decision
 	@$(BIN)/dgr run configs/nano.yaml --runner docker --runs runs/docker
 	@cmp runs/nano/decision.json runs/docker/nano/decision.json && echo "the same decision"
 
-studies: $(VENV)/.local  ## Run the five studies on the shipped model (some hours on 2 cores; goes on where it was)
+studies: $(VENV)/.local  ## Run the five studies on the shipped model (two hours on 2 cores; goes on where it was)
 	@$(BIN)/dgr study all configs/studies/nano.yaml
 
 studies-small: $(VENV)/.local  ## Run a cut of each study, in minutes
