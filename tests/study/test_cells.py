@@ -118,7 +118,9 @@ def test_an_extended_file_that_makes_no_sense_is_told(tmp_path: Path) -> None:
         load_studies(path)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "studies").glob("*.yaml")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "studies").glob("*.yaml")), ids=lambda path: path.name
+)
 def test_the_shipped_studies_are_valid(path: Path) -> None:
     for kind in load_studies(path).studies:
         assert cells_of(load_study(kind, path))
