@@ -62,8 +62,14 @@ def report(name: str, text: str, write: bool) -> None:
     print(text)
     if not write:
         return
+    if not put(PAGE, name, text):
+        raise SystemExit(f"{PAGE} has no place for {name}")
+
+
+def put(page: Path, name: str, text: str) -> bool:
+    """Put a text between the two comments that mark its place; False: the page has none."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    before, found, rest = PAGE.read_text().partition(begin)
-    if not found:
-        raise SystemExit(f"{PAGE} has no place {begin}")
-    write_text(PAGE, before + begin + "\n" + text + "\n" + end + rest.partition(end)[2])
+    before, found, rest = page.read_text().partition(begin)
+    if found:
+        write_text(page, f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
+    return bool(found)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import machine, table
+from benchmarks.measuring import machine, put, table
 from dgr.files import read_json, write_text
 from dgr.stats import Estimate
 from dgr.study.config import NEEDED
@@ -72,7 +72,7 @@ def main(studies: Path, root: Path = ROOT) -> None:
         text = words(studies / "ablation")
         write_text(folder / "words.md", f"# By the verb of the request\n\n{text}\n")
     write_text(folder / "README.md", "\n\n".join(_page(studies, place, done)) + "\n")
-    _show(studies, done, root / "README.md")
+    put(root / "README.md", studies.name, "\n\n".join(_short(studies, done)))
 
 
 def _copy(results: Path, folder: Path) -> None:
@@ -117,17 +117,8 @@ def _origin(results: Path, summary: dict[str, Any]) -> str:
     return f"{summary['cells']} cells, seeds {', '.join(map(str, seeds))}, finished on {ended}."
 
 
-def _show(studies: Path, names: Sequence[str], readme: Path) -> None:
-    """Write what the README shows of the studies, where it has a place for them."""
-    text = readme.read_text()
-    begin, end = f"<!-- {studies.name}:begin -->", f"<!-- {studies.name}:end -->"
-    before, found, rest = text.partition(begin)
-    if found:
-        block = "\n\n".join(_short(studies, names))
-        write_text(readme, f"{before}{begin}\n{block}\n{end}{rest.partition(end)[2]}")
-
-
 def _short(studies: Path, names: Sequence[str]) -> Iterator[str]:
+    """What the README shows of the studies that it has a place for."""
     summaries = {name: read_json(studies / name / "results" / "summary.json") for name in names}
     yield table(["Claim", "On", "Verdict", "Effect", "What it is"], [
         [each["claim"], each["scope"], f"**{each['outcome']}**", *_effect(each)]

@@ -56,6 +56,8 @@ def test_cells() -> None:
     assert cell(accuracy, UNKNOWN) == "unknown [unknown, unknown]"
     figure = Estimate(value=-0.012, low=-0.03, high=0.004, n=10)
     assert cell(change, figure) == "-1.2 [-3.0, 0.4]"
+    # A bound's sign decides a verdict, so it is shown where the bound rounds to zero.
+    assert cell(change, Estimate(value=-0.012, low=-0.03, high=-0.0004, n=10)).endswith(", -0.0]")
     assert cell(describe("reasoning_tokens"), Estimate(value=41.4, low=40, high=42.6, n=3)) == (
         "41 [40, 43]"
     )
